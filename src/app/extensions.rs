@@ -94,7 +94,8 @@ impl ExtensionListeners<'_> {
             tasks: Arc::clone(&self.resources.tasks),
             pipelines: Arc::clone(&self.pipelines),
         };
-        let history_pages = self.history.build_pages(self.resources, self.runs.clone(), settings.trace_link);
+        let seats = self.processors.all().filter_map(|built| built.seats.clone()).collect();
+        let history_pages = self.history.build_pages(self.resources, self.runs.clone(), settings.trace_link, seats);
         let erasure_targets = self.processors.all().filter_map(|built| built.erasure_target.clone());
         let routes = admin::router(Arc::new(admin_state))
             .merge(self.api_router())

@@ -13,6 +13,7 @@ use history::{ClientTable, FailedSpans, RETENTION, RunBoard, SharedHistoryStore}
 use kernel::files::parent_folder;
 use pages::AdminPages;
 use pipeline::spool::SpoolKey;
+use rates::SeatSums;
 use runs::RunSource;
 use telemetry::admin::links::TraceLink;
 
@@ -73,6 +74,7 @@ impl HistorySetup {
         resources: &GatewayResources,
         runs: RunBoard,
         link: Option<TraceLink>,
+        seats: Vec<Arc<SeatSums>>,
     ) -> AdminPages {
         let deps = &resources.deps;
         AdminPages {
@@ -83,6 +85,7 @@ impl HistorySetup {
             tracked: self.has_trackers,
             iteration_ceiling: self.iteration_ceiling,
             link,
+            seats,
             vault: self.vault.clone(),
             meter: deps.meter.clone(),
             health: deps.health.clone(),

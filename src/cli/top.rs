@@ -121,11 +121,11 @@ pub(super) fn format_screen(overview: &Value, colour: bool) -> String {
     let mut out = String::new();
     let window = overview["window"].as_str().unwrap_or("");
     let (runs, live) = (to_number(&overview["runs"]), to_number(&overview["live_runs"]));
-    let head = format!(
-        "tollgate  last {window}  {}, {live} live now  {}",
-        format_count(runs, "run"),
-        format_money(&overview["cost_usd"])
-    );
+    let mut cost = format_money(&overview["cost_usd"]);
+    if !overview["payable_usd"].is_null() && overview["payable_usd"] != overview["cost_usd"] {
+        cost = format!("{} to pay, {cost} API-equivalent", format_money(&overview["payable_usd"]));
+    }
+    let head = format!("tollgate  last {window}  {}, {live} live now  {cost}", format_count(runs, "run"));
     let _ = writeln!(out, "{}\n", paint("1", &head));
     write_figure(&mut out, "iterations per run", &overview["iterations_per_run"], &|value| {
         format!("{:.2}", value.as_f64().unwrap_or(0.0))

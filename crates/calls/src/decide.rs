@@ -246,7 +246,8 @@ impl<'c> CaseView<'c> {
                 let same = self.by_span.get(&(record.trace, record.span)).filter(|same| **same != index);
                 let is_one = |same: &&usize| {
                     let other = self.record(**same);
-                    let lasting = !(traits::WAITS | traits::CACHE_SPLIT | traits::RELAYED | traits::GONE);
+                    let lasting =
+                        !(traits::WAITS | traits::CACHE_SPLIT | traits::RELAYED | traits::GONE | traits::BILLING);
                     !(record.has_answer() && other.has_answer()) && (record.traits ^ other.traits) & lasting == 0
                 };
                 same.filter(is_one).into_iter().for_each(|same| groups.join(index, *same));

@@ -36,6 +36,8 @@ pub mod traits {
     pub const RELAYED: u16 = 1 << 12;
     /// Its item left in an earlier batch, so its stamp can't change any more.
     pub const GONE: u16 = 1 << 13;
+    /// The highest 2 bits: how its call is billed; 0 = by the rate table.
+    pub const BILLING: u16 = 3 << 14;
 }
 
 /// What one span or log record shows of a model call. Ids of an account's records never equal those of another's: the

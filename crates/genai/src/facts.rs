@@ -346,6 +346,23 @@ pub struct PriceContext {
     pub web_searches: u64,
     /// File searches that the provider charges for.
     pub file_searches: u64,
+    /// How the call is billed, as far as the client says with which kind of credential it called.
+    pub billing: Option<BillingBasis>,
+}
+
+kernel::word_enum! {
+    /// How a call is billed. The words are the values of `tollgate.billing`.
+    #[derive(Default, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub BillingBasis {
+        /// By the rate table: the price is to pay.
+        #[default]
+        Api = "api",
+        /// Included in a seat's price.
+        Subscription = "subscription",
+        /// Included in the price of reserved capacity.
+        Provisioned = "provisioned",
+    }
 }
 
 kernel::word_enum! {
@@ -425,6 +442,10 @@ pub struct CallCost {
     pub rate_table: std::sync::Arc<str>,
     /// The rate row used; only when priced.
     pub rate_row: Option<String>,
+    /// How the call is billed.
+    pub billing: BillingBasis,
+    /// The part of the price that plans cover, in 1e-18 USD.
+    pub covered_atto_usd: i128,
     /// Digest of the overlays that apply to this tenant only, if it has any.
     pub contract: Option<Box<str>>,
     /// The reason why the call is unpriced.
@@ -444,6 +465,8 @@ pub struct CostCorrection {
     pub is_span: bool,
     /// 1e-18 USD; negative if it was charged too much.
     pub atto_usd: i128,
+    /// A plan covers the item's call, so nothing is to pay.
+    pub is_covered: bool,
 }
 
 /// The facts of one item.

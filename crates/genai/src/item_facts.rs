@@ -406,6 +406,7 @@ fn read_price_context(reader: &ItemReader<'_, '_>, sources: &Sources) -> Option<
         server_address: lower_label(&sources.server_address),
         web_searches: count(&sources.web_searches),
         file_searches: count(&sources.file_searches),
+        billing: lower_label(&sources.credential).and_then(|word| reader.vocabulary.billing.get(&word).copied()),
     };
     (context != PriceContext::default()).then(|| Box::new(context))
 }

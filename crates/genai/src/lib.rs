@@ -59,7 +59,7 @@ pub use closed_items::{
 };
 pub use detect::DialectReason;
 pub use facts::{
-    BillingStatus, CallCost, CallTokenBuckets, ContentBasis, ContentLocation, ContentPart, ContentPlace,
+    BillingBasis, BillingStatus, CallCost, CallTokenBuckets, ContentBasis, ContentLocation, ContentPart, ContentPlace,
     CostCorrection, EmbeddedContent, EmbeddedContentEdit, EmbeddedContentPart, Facts, ItemFacts, ItemRole, LatePrice,
     PriceContext, TokenUsage,
 };

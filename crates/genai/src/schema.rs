@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::attribute_types::AttributeType;
 use super::detect::ClauseDefinition;
-use super::facts::{ContentPart, ItemRole};
+use super::facts::{BillingBasis, ContentPart, ItemRole};
 use super::key_shapes::KeyShape;
 use super::keys::KeyListDefinitions;
 use super::pattern::NamePatterns;
@@ -28,6 +28,8 @@ pub(super) struct DialectsFile {
     pub(super) operations: BTreeMap<String, String>,
     /// Current operation names that are sold by image, second or page, with or without tokens.
     pub(super) media: NameList,
+    /// Kind of credential as sent, in lower case → how calls with it are billed; others by the rate table.
+    pub(super) billing: BTreeMap<String, BillingBasis>,
     pub(super) keys: KeyListDefinitions,
     /// The words of keys that count tokens.
     pub(super) usage_words: UsageWordsDefinition,

@@ -100,12 +100,12 @@ macro_rules! source_lists {
 // The sources of facts. `run`: the agent invocation, if the dialect reports one; otherwise the run is derived from the
 // spans. `sub_agent`: who acted, if the dialect distinguishes it from the main agent. `trace` and `span`: for a record
 // whose own fields are empty. `exit_code`: any value other than 0 is a failure, whatever `success` says. The searches
-// are charged by use, not by token.
+// are charged by use, not by token. `credential`: the kind of credential of a call (`billing` in the dialects file).
 source_lists! {
     FactSourceLists => Sources;
     all: session turn iteration trace span user tenant feature actor tool tool_call finish success exit_code error status
         decision service_tier speed inference_geo server_address web_searches file_searches;
-    own: run sub_agent operation provider request_model response_model response_id cost;
+    own: run sub_agent operation provider request_model response_model response_id cost credential;
 }
 
 /// Which keys a dialect reads by their words.

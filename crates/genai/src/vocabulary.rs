@@ -14,7 +14,7 @@ use super::attribute_types::AttributeType;
 use super::chat_evidence::ChatShapes;
 use super::closed_items::ClosedItemPolicy;
 use super::detect::DetectionClause;
-use super::facts::{ContentPart, TokenBucket};
+use super::facts::{BillingBasis, ContentPart, TokenBucket};
 use super::key_shapes::KeyShape;
 use super::keys::{
     GLOBAL, KeyClass, KeyClassifier, KeyFact, KeyRole, KeySetId, LAST_BUILTIN_SET, PatternWeight, SlotIndex,
@@ -68,6 +68,8 @@ pub struct Vocabulary {
     pub(super) known_operations: HashSet<String>,
     /// Operations sold by image, second or page.
     pub(super) media: HashSet<String>,
+    /// How calls with a kind of credential are billed.
+    pub(super) billing: HashMap<String, BillingBasis>,
     /// The key of each slot.
     slot_keys: Vec<Box<str>>,
     /// Attribute keys that name sessions.
@@ -370,6 +372,7 @@ impl VocabularyCompiler {
             operations: data.operations.iter().map(|(from, to)| (from.to_lowercase(), to.clone())).collect(),
             known_operations: data.operations.values().cloned().collect(),
             media: data.media.into_iter().collect(),
+            billing: data.billing.into_iter().collect(),
             session_keys: session_keys.into_iter().collect(),
             identity_keys,
             person_keys,

@@ -27,7 +27,7 @@ impl FormerPart {
     fn into_model(self) -> (String, ModelTotals) {
         let Self { name, calls, input, output, atto: atto_usd, unpriced, no_usage, .. } = self;
         let tokens = CallTokenBuckets { input, output, ..CallTokenBuckets::default() };
-        (name, ModelTotals { calls, tokens, atto_usd, unpriced, no_usage })
+        (name, ModelTotals { calls, tokens, atto_usd, unpriced, no_usage, ..ModelTotals::default() })
     }
 
     fn into_tool(self) -> (String, ToolTotals) {

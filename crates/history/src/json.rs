@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::figures::{ChangeFigures, CostShare, WindowFigures, WindowMetric};
 use super::name_sums::NameCounts;
-use runs::json::{SCHEMA, cost, counts, span, text, time};
+use runs::json::{SCHEMA, cost, counts, payable, span, text, time};
 use runs::{RunView, UsageSum};
 
 fn metric_json(metric: &WindowMetric) -> Value {
@@ -18,7 +18,9 @@ fn shares_json(shares: &[CostShare]) -> Vec<Value> {
         json!({"name": share.name, "account": account, "names": share.names,
             "runs": share.sum.runs, "live": share.sum.live, "failed": share.sum.failed, "model_calls": share.sum.calls,
             "input_tokens": share.sum.input(), "output_tokens": share.sum.tokens.output,
-            "cost_usd": cost(share.sum.atto_usd, share.sum.unpriced), "unpriced_calls": share.sum.unpriced})
+            "cost_usd": cost(share.sum.atto_usd, share.sum.unpriced),
+            "payable_usd": payable(share.sum.payable(), share.sum.atto_usd, share.sum.unpriced),
+            "unpriced_calls": share.sum.unpriced})
     };
     shares.iter().map(row).collect()
 }
@@ -35,6 +37,7 @@ pub(super) fn sums_json(sum: &UsageSum) -> Value {
         "input_tokens": sum.input(),
         "output_tokens": sum.tokens.output,
         "cost_usd": cost(sum.atto_usd, sum.unpriced),
+        "payable_usd": payable(sum.payable(), sum.atto_usd, sum.unpriced),
         "unpriced_calls": sum.unpriced,
     })
 }
@@ -69,6 +72,7 @@ pub fn run_json(run: &RunView) -> Value {
         "input_tokens": totals.input_tokens(),
         "output_tokens": totals.tokens().output,
         "cost_usd": cost(totals.atto_usd(), totals.unpriced()),
+        "payable_usd": payable(totals.payable(), totals.atto_usd(), totals.unpriced()),
         "unpriced_calls": totals.unpriced(),
     })
 }
@@ -102,6 +106,7 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
         "input_tokens": sum.input(),
         "output_tokens": sum.tokens.output,
         "cost_usd": cost(sum.atto_usd, sum.unpriced),
+        "payable_usd": payable(sum.payable(), sum.atto_usd, sum.unpriced),
         "cost_usd_yesterday": cost(figures.yesterday.atto_usd, figures.yesterday.unpriced),
         "unpriced_calls": sum.unpriced,
         "iterations_per_run": metric_json(&figures.iterations),
@@ -128,7 +133,8 @@ pub fn changes_json(by: &str, changes: &[ChangeFigures]) -> Value {
         json!({"name": change.name, "service": change.service, "first": time(change.first), "last": time(change.last),
             "runs": change.sum.runs, "live": change.sum.live, "iterations_per_run": averages.iterations,
             "p95_seconds_per_run": averages.p95, "failure_rate": averages.failure, "cost_usd_per_run": averages.cost,
-            "cost_usd": cost(change.sum.atto_usd, change.sum.unpriced), "tool_failure_rate": averages.tool_failure})
+            "cost_usd": cost(change.sum.atto_usd, change.sum.unpriced),
+            "payable_usd": payable(change.sum.payable(), change.sum.atto_usd, change.sum.unpriced), "tool_failure_rate": averages.tool_failure})
     };
     json!({"schema": SCHEMA, "by": by, "changes": changes.iter().map(row).collect::<Vec<_>>()})
 }

@@ -186,7 +186,10 @@ fn escape_markdown(text: &str) -> String {
 /// The exact cost; unpriced calls are mentioned, never counted as zero.
 fn format_cost(sum: &UsageSum) -> String {
     let exact_cost = runs::amounts::cost_if_priced(sum.atto_usd, sum.unpriced).map(runs::amounts::format_exact_usd);
-    let cost = exact_cost.unwrap_or_else(|| runs::amounts::NO_PRICE.to_owned());
+    let mut cost = exact_cost.unwrap_or_else(|| runs::amounts::NO_PRICE.to_owned());
+    if sum.covered_atto_usd != 0 {
+        cost += &format!(" (API-equivalent; {} to pay)", runs::amounts::format_exact_usd(sum.payable()));
+    }
     match sum.unpriced {
         0 => cost,
         calls => format!("{cost}, {} without a price", format_count(calls, "call")),

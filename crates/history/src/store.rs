@@ -372,9 +372,10 @@ fn decode_detail((record, packed): StoredRun) -> Option<RunDetail> {
     let view = decode_run(&record)?;
     let unpack = |packed: Vec<u8>| {
         let detail: RunDetail = postcard::from_bytes(&zstd::bulk::decompress(&packed, MAX_DETAIL_BYTES).ok()?).ok()?;
-        // these two are not in a view's own stored form
+        // these three are not in a view's own stored form
         let (operation, continues) = (view.operation.clone(), view.continues.clone());
-        Some(RunDetail { view: RunView { operation, continues, ..detail.view }, ..detail })
+        let totals = view.totals.clone();
+        Some(RunDetail { view: RunView { operation, continues, totals, ..detail.view }, ..detail })
     };
     packed.and_then(unpack).or_else(|| {
         let step_count = view.totals.calls() + view.totals.failed_calls + view.totals.tool_calls();

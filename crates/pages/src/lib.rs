@@ -33,6 +33,7 @@ use history::{ClientTable, FailedSpans, RETENTION, RunBoard, RunFilter};
 use kernel::clock::Clock;
 use kernel::hex;
 use net::{Spawn, spawn::run_blocking};
+use rates::SeatSums;
 use runs::{RunDetail, RunView, UsageSum};
 use telemetry::admin::links::{TraceLink, TraceTarget};
 use telemetry::{Health, Meter};
@@ -50,6 +51,8 @@ pub struct AdminPages {
     /// Iterations at which a run should stop.
     pub iteration_ceiling: u64,
     pub link: Option<TraceLink>,
+    /// The use of seats, of each step `cost` whose plans give seats a price.
+    pub seats: Vec<Arc<SeatSums>>,
     /// Prefix of the vault's object names, if it may be shown.
     pub vault: Option<String>,
     /// The gateway's own metrics.

@@ -10,6 +10,7 @@ use super::alert_message::ExampleRuns;
 use super::sparkline::Sparkline;
 use super::{AdminPages, PageQuery, text};
 use history::{CostShare, FigureBuilder, TimeWindow, WindowFigures, WindowMetric, figures_json};
+use rates::SeatUse;
 use runs::{Alert, FirstRuns, OTHER, RunView, UNATTRIBUTED, json as to_json};
 use telemetry::moved_keys::VaultSummary;
 use telemetry::names::{self, MetricDefinition};
@@ -58,6 +59,7 @@ pub(super) fn overview_json(pages: &AdminPages, query: &PageQuery) -> Value {
         fields.insert("ready".into(), pages.health.troubles().is_empty().into());
         add_vault_fields(fields, pages);
         fields.insert("calls_without_price".into(), unpriced_calls_json(pages));
+        fields.insert("seats".into(), seats_json(pages));
         fields.insert(
             "first_chunks".into(),
             ModelFirstChunk::most_called(pages).iter().map(ModelFirstChunk::json).collect(),
@@ -176,6 +178,7 @@ pub(super) struct CostRow {
     tokens: String,
     cost: String,
     exact: String,
+    payable: String,
     width: String,
     unpriced: u64,
 }
@@ -292,6 +295,7 @@ pub(super) struct OverviewPage {
     live_count: String,
     cost: String,
     exact: String,
+    payable: String,
     unpriced: u64,
     cards: Vec<MetricCard>,
     /// Highest severity among the alerts.
@@ -320,7 +324,31 @@ pub(super) struct OverviewPage {
     troubles_of_calls: Option<String>,
     /// Model calls without a price because their client reported no usage.
     no_usage: Option<String>,
+    seats: Vec<CountRow>,
     at: String,
+}
+
+/// Maximum number of seats shown, and in JSON.
+const MAX_SEATS: [usize; 2] = [10, 1000];
+
+fn seats_json(pages: &AdminPages) -> Value {
+    let row = |seat: SeatUse| {
+        json!({"month": seat.key.month, "plan": seat.key.plan, "user": seat.key.user, "seat_usd": seat.price.to_string(),
+            "api_equivalent_usd": seat.used.to_string(), "pays": seat.used >= seat.price})
+    };
+    pages.seats.iter().flat_map(|seats| seats.uses().into_iter().take(MAX_SEATS[1])).map(row).collect()
+}
+
+fn seat_rows(pages: &AdminPages) -> Vec<CountRow> {
+    let month = rates::month_of(pages.now());
+    let row = |SeatUse { key, price, used }: SeatUse| {
+        let [used_text, price_text] = [used, price].map(|usd| runs::amounts::format_usd(usd.0));
+        let note = if used >= price { "pays" } else { "does not pay" }.to_owned();
+        let (name, detail) = (text::clean_name(&key.user), text::clean_name(&key.plan));
+        CountRow { name, detail, value: format!("{used_text} of {price_text}"), note }
+    };
+    let seats = pages.seats.iter().flat_map(|seats| seats.uses());
+    seats.filter(|seat| seat.key.month == month).take(MAX_SEATS[0]).map(row).collect()
 }
 
 impl OverviewPage {
@@ -371,6 +399,7 @@ impl OverviewPage {
             live_count: text::format_count(figures.sum.live),
             cost: text::format_cost(figures.sum.atto_usd, figures.sum.unpriced),
             exact: text::format_exact_cost(figures.sum.atto_usd, figures.sum.unpriced),
+            payable: text::format_payable(figures.sum.payable(), figures.sum.atto_usd),
             unpriced: figures.sum.unpriced,
             cards: build_cards(&figures, pages.iteration_ceiling, window),
             highest_severity: highest.map_or("", |severity| severity.as_str()),
@@ -400,6 +429,7 @@ impl OverviewPage {
             vitals: gateway_vitals(pages),
             troubles_of_calls: troubles_sentence(&figures),
             no_usage: figures.no_usage.sentence(text::clean_name),
+            seats: seat_rows(pages),
             at: text::format_time(now),
         }
     }
@@ -555,6 +585,7 @@ fn cost_rows(shares: &[CostShare], kind: &str, window: &str, has_several_account
             tokens: text::format_tokens(sum.input().saturating_add(sum.tokens.output)),
             cost: text::format_cost(sum.atto_usd, sum.unpriced),
             exact: text::format_exact_cost(sum.atto_usd, sum.unpriced),
+            payable: text::format_payable(sum.payable(), sum.atto_usd),
             width: format!("{:.1}", sum.atto_usd as f64 / max_cost as f64 * 100.0),
             unpriced: sum.unpriced,
         }

@@ -189,6 +189,10 @@ fn figure_rows(view: &RunView) -> Vec<(&'static str, String, String)> {
         ("Model calls", text::format_count(totals.calls()), note(totals.failed_calls, "failed")),
         ("Tool calls", text::format_count(totals.tool_calls()), note(totals.tool_failures(), "failed")),
     ];
+    let payable = text::format_payable(totals.payable(), totals.atto_usd());
+    if !payable.is_empty() {
+        figures.insert(1, ("To pay", payable, "plans cover the rest of the cost".to_owned()));
+    }
     if let agents @ 1.. = totals.sub_agents {
         figures.push(("Sub-agents", text::format_count(agents), "their cost and calls are included".to_owned()));
     }

@@ -62,6 +62,7 @@ fn pages_of(runs: RunBoard, link: &str) -> (axum::Router, Meter) {
         tracked: true,
         iteration_ceiling: 50,
         link: settings.trace_link,
+        seats: vec![Arc::new(seats())],
         vault: Some("s3://audit-logs/x".to_owned()),
         meter: meter.clone(),
         health: health.clone(),
@@ -70,6 +71,19 @@ fn pages_of(runs: RunBoard, link: &str) -> (axum::Router, Meter) {
     };
     let guard = AdminState { meter: meter.clone(), health, money: ::runs::amounts::format_dollars };
     (admin::guard_routes(admin::router(Arc::new(guard)).merge(router(Arc::new(pages))), Vec::new()), meter)
+}
+
+/// Seats of this month and the last one.
+fn seats() -> rates::SeatSums {
+    let seats = rates::SeatSums::new([("max".to_owned(), rates::Usd::parse("100").unwrap())].into());
+    let used = [
+        ("u-1", rates::month_of(NOW), 30),
+        ("u-2", rates::month_of(NOW), 120),
+        ("u-1", rates::month_of(NOW - 31 * 24 * 60 * MINUTE), 7),
+    ];
+    let key = |user: &str, month| rates::SeatKey { month, plan: "max".to_owned(), user: user.to_owned() };
+    seats.add("default".into(), used.map(|(user, month, usd)| (key(user, month), usd * 1_000_000_000_000_000_000)));
+    seats
 }
 
 async fn ask(router: &axum::Router, path: &str, accept: &str) -> (StatusCode, String) {
@@ -138,6 +152,51 @@ async fn programs_get_json() {
     assert_eq!(ask(&router, "/report?since=3w", HTML).await.0, StatusCode::BAD_REQUEST);
     assert_eq!(ask(&router, "/report?by=nonsense", HTML).await.0, StatusCode::BAD_REQUEST);
     assert_eq!(ask(&router, "/report/issue/OPS-9", HTML).await.0, StatusCode::NOT_FOUND);
+}
+
+/// What is to pay stands beside the API-equivalent, in sums and for the run, and only where plans cover a part of it;
+/// seats are listed with their price, most used first, and those of last month only as JSON.
+#[tokio::test]
+async fn payable_stands_beside_the_api_equivalent() {
+    const CENT: i128 = 10_000_000_000_000_000;
+    let mut covered = run("covered", "acme", RunState::Ended, 500 * CENT);
+    covered.totals.models.values_mut().for_each(|model| model.covered_atto_usd = 400 * CENT);
+    let details = vec![(covered, vec![]), (run("paid", "globex", RunState::Ended, 25 * CENT), vec![])];
+    let (router, _) = pages(made(details), LINK);
+    let value = ask_json(&router, "/").await;
+    assert_eq!((&value["cost_usd"], &value["payable_usd"]), (&"5.25".into(), &"1.25".into()));
+    assert_eq!(
+        (&value["by_tenant"][0]["payable_usd"], &value["by_tenant"][1]["payable_usd"]),
+        (&"1".into(), &"0.25".into())
+    );
+    let (months, seats) =
+        ([rates::month_of(NOW), rates::month_of(NOW - 31 * 24 * 60 * MINUTE)], value["seats"].as_array().unwrap());
+    let rows: Vec<_> = seats
+        .iter()
+        .map(|seat| json!([seat["user"], seat["month"], seat["api_equivalent_usd"], seat["pays"]]))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            json!(["u-2", months[0], "120", true]),
+            json!(["u-1", months[0], "30", false]),
+            json!(["u-1", months[1], "7", false])
+        ]
+    );
+    let (_, html) = ask(&router, "/", HTML).await;
+    for shown in [
+        "<strong>$1.25 to pay</strong>",
+        "$5.25</span> API-equivalent",
+        "$1.00 to pay · 1 run",
+        "$120.00 of $100.00 · pays",
+        "$30.00 of $100.00 · does not pay",
+    ] {
+        assert!(html.contains(shown), "{shown}: {html}");
+    }
+    assert!(!html.contains("$0.25 to pay") && !html.contains("$7.00 of"), "{html}");
+    let (_, html) = ask(&router, "/runs/covered", HTML).await;
+    assert!(html.contains("To pay") && html.contains("$1.00"), "{html}");
+    assert!(!ask(&router, "/runs/paid", HTML).await.1.contains("To pay"));
 }
 
 /// A runaway agent is a live run: its cost is in all sums with the next response, and it is first where live runs are

@@ -51,6 +51,11 @@ pub(super) fn format_runs(number: u64, live: u64) -> String {
     if live == 0 { runs } else { format!("{runs} ({} live)", format_count(live)) }
 }
 
+/// What of a cost is to pay, if plans cover a part of it; else "".
+pub(super) fn format_payable(payable: i128, atto: i128) -> String {
+    if payable == atto { String::new() } else { runs::amounts::format_usd(payable) }
+}
+
 /// The exact cost, and the number of calls it leaves out.
 pub(super) fn format_exact_cost(atto: i128, unpriced: u64) -> String {
     match unpriced {

@@ -23,7 +23,7 @@ use net::{ProxyRules, Spawn, TlsError};
 use otlp::{Payload, Signal};
 use pipeline::Processor;
 use pipeline::spool::Spool;
-use rates::{ActiveRates, RatesError};
+use rates::{ActiveRates, RatesError, SeatSums};
 use redaction::Detector;
 use telemetry::Meter;
 use tracker::RunTracker;
@@ -128,6 +128,8 @@ pub struct BuiltProcessor {
     pub tracker: Option<Arc<RunTracker>>,
     /// The rate tables in use, by which trackers of the same pipeline identify models.
     pub rate_tables: Option<Arc<ActiveRates>>,
+    /// The use of the seats of `cost.plans`.
+    pub seats: Option<Arc<SeatSums>>,
     /// Slot for the tracker of the pipeline's `runs` step. The `cost` step asks the tracker for the tenant, feature and
     /// user of known runs.
     pub tracker_slot: Option<Arc<OnceLock<Arc<RunTracker>>>>,
@@ -151,6 +153,7 @@ impl BuiltProcessor {
             rules: None,
             tracker: None,
             rate_tables: None,
+            seats: None,
             tracker_slot: None,
             consumers: Vec::new(),
             put_holder: None,

@@ -33,6 +33,11 @@ pub fn cost(atto: i128, unpriced: u64) -> Value {
     super::amounts::cost_if_priced(atto, unpriced).map_or(Value::Null, |atto| Usd(atto).to_string().into())
 }
 
+/// What of a cost is to pay, as [`cost`].
+pub fn payable(payable: i128, atto: i128, unpriced: u64) -> Value {
+    super::amounts::cost_if_priced(atto, unpriced).map_or(Value::Null, |_| Usd(payable).to_string().into())
+}
+
 /// A span id; null if there is none.
 pub fn span(id: [u8; 8]) -> Value {
     if id == [0; 8] { Value::Null } else { hex::encode(&id).into() }
@@ -73,6 +78,7 @@ pub fn totals(totals: &RunTotals) -> Value {
     let models_json = |models: &BTreeMap<String, ModelTotals>| -> Map<String, Value> {
         let model_json = |one: &ModelTotals| {
             json!({"calls": one.calls, "tokens": tokens(&one.tokens), "cost_usd": cost(one.atto_usd, one.unpriced),
+                "payable_usd": payable(one.payable(), one.atto_usd, one.unpriced),
                 "unpriced_calls": one.unpriced, "calls_without_usage": one.no_usage})
         };
         models.iter().map(|(name, one)| (name.clone(), model_json(one))).collect()
@@ -88,6 +94,7 @@ pub fn totals(totals: &RunTotals) -> Value {
         "sub_agents": totals.sub_agents,
         "tokens": tokens(&totals.tokens()),
         "cost_usd": cost(totals.atto_usd(), totals.unpriced()),
+        "payable_usd": payable(totals.payable(), totals.atto_usd(), totals.unpriced()),
         "unpriced_calls": totals.unpriced(),
         "models": models_json(&totals.models),
         "tools": totals.tools,
@@ -188,6 +195,7 @@ pub fn budget(budget: &RunBudget) -> Value {
         "iteration_ceiling": budget.ceiling,
         "iterations_left": budget.ceiling.saturating_sub(totals.iterations),
         "cost_usd": cost(totals.atto_usd(), totals.unpriced()),
+        "payable_usd": payable(totals.payable(), totals.atto_usd(), totals.unpriced()),
         "tool_calls": totals.tool_calls(),
         "run_state": budget.view.state.as_str(),
     })
@@ -207,6 +215,7 @@ pub fn sum(sum: &UsageSum) -> Value {
         "duration_seconds": sum.duration as f64 / NANOS,
         "tokens": tokens(&sum.tokens),
         "cost_usd": cost(sum.atto_usd, sum.unpriced),
+        "payable_usd": payable(sum.payable(), sum.atto_usd, sum.unpriced),
         "unpriced_calls": sum.unpriced,
     })
 }

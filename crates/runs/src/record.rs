@@ -20,8 +20,12 @@ pub fn encode_run(view: &RunView, now: u64) -> Vec<u8> {
     };
     let (start, peaks, judgement) = (view.start.min(now), RunPeaks::default(), RunJudgement::default());
     let stored = RunView { start, last, peaks, judgement, ..view.clone() };
-    // these two are not in a view's own stored form
-    postcard::to_allocvec(&(&view.operation, &view.continues, stored)).unwrap_or_default()
+    // Not in a view's own stored form: the first two, and at the end, where older forms end, what plans cover. Without
+    // plans there is nothing at the end.
+    let covered: Vec<i128> = stored.totals.clone().covered_mut().map(|atto| *atto).collect();
+    let bytes = postcard::to_allocvec(&(&view.operation, &view.continues, stored)).unwrap_or_default();
+    let is_covered = !bytes.is_empty() && covered.iter().any(|atto| *atto != 0);
+    if is_covered { postcard::to_extend(&covered, bytes).unwrap_or_default() } else { bytes }
 }
 
 /// Slices of the stored form: its fields in their order, up to the last one that a scan needs.
@@ -81,12 +85,16 @@ pub struct RunRecord<'a> {
     _model_changes: u64,
     /// Parts that calls of other tenants than the run's took.
     pub other_tenants: Vec<(&'a str, ModelTotals)>,
+    _peaks: RunPeaks,
+    _judgement: RunJudgement,
 }
 
 impl<'a> RunRecord<'a> {
     /// `None`: the bytes are not what [`encode_run`] makes.
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let (record, _) = postcard::take_from_bytes::<Self>(bytes).ok()?;
+        let (mut record, covered) = postcard::take_from_bytes::<Self>(bytes).ok()?;
+        let parts = record.models.iter_mut().chain(&mut record.other_tenants);
+        set_covered(covered, parts.map(|(_, part)| &mut part.covered_atto_usd))?;
         Some(Self { bytes, ..record })
     }
 
@@ -98,8 +106,18 @@ impl<'a> RunRecord<'a> {
 
 /// The view in a stored form.
 pub fn decode_run(bytes: &[u8]) -> Option<RunView> {
-    let (operation, continues, view): (_, _, RunView) = postcard::from_bytes(bytes).ok()?;
+    let ((operation, continues, mut view), covered): ((_, _, RunView), _) = postcard::take_from_bytes(bytes).ok()?;
+    set_covered(covered, view.totals.covered_mut())?;
     Some(RunView { operation, continues, ..view })
+}
+
+/// Sets what plans cover of each part, from the end of a stored form.
+fn set_covered<'p>(end: &[u8], parts: impl Iterator<Item = &'p mut i128>) -> Option<()> {
+    if !end.is_empty() {
+        let covered: Vec<i128> = postcard::from_bytes(end).ok()?;
+        parts.zip(covered).for_each(|(part, atto)| *part = atto);
+    }
+    Some(())
 }
 
 /// The runs of a scan that come first by a rank, of equal ones those that were added first. Only they are copied.

@@ -36,6 +36,9 @@ pub struct UsageSum {
     pub tokens: CallTokenBuckets,
     /// Cost, 1e-18 USD, without unpriced calls.
     pub atto_usd: i128,
+    /// The part of the cost that plans cover.
+    #[serde(skip)]
+    pub covered_atto_usd: i128,
     /// Answered calls without a price.
     pub unpriced: u64,
 }
@@ -63,6 +66,7 @@ impl UsageSum {
             calls: share.calls,
             tokens: share.tokens,
             atto_usd: share.atto_usd,
+            covered_atto_usd: share.covered_atto_usd,
             unpriced: share.unpriced,
             ..Self::default()
         }
@@ -73,13 +77,18 @@ impl UsageSum {
     pub fn by_tenant<'r>(&self, run: &'r RunRecord<'_>) -> impl Iterator<Item = (Option<&'r str>, Self)> {
         let mut own = run.total();
         run.other_tenants.iter().for_each(|(_, other)| own.subtract(other));
-        let ModelTotals { calls, tokens, atto_usd, unpriced, .. } = own;
-        let own = Self { calls, tokens, atto_usd, unpriced, ..self.clone() };
+        let ModelTotals { calls, tokens, atto_usd, covered_atto_usd, unpriced, .. } = own;
+        let own = Self { calls, tokens, atto_usd, covered_atto_usd, unpriced, ..self.clone() };
         let others = run
             .other_tenants
             .iter()
             .map(|(name, other)| (Some(*name).filter(|name| *name != UNATTRIBUTED), Self::of_share(run, other)));
         std::iter::once((run.tenant, own)).chain(others)
+    }
+
+    /// What is to pay, 1e-18 USD.
+    pub fn payable(&self) -> i128 {
+        self.atto_usd.saturating_sub(self.covered_atto_usd)
     }
 
     /// Input tokens, including cached ones.
@@ -110,6 +119,7 @@ impl UsageSum {
         }
         self.tokens = combine_buckets(self.tokens, other.tokens, u64::saturating_add);
         self.atto_usd = self.atto_usd.saturating_add(other.atto_usd);
+        self.covered_atto_usd = self.covered_atto_usd.saturating_add(other.covered_atto_usd);
     }
 }
 

@@ -112,6 +112,28 @@ fn a_record_is_its_view() {
     assert_eq!(times(&view), Some((0, 7)));
 }
 
+/// What plans cover of each model and tenant is read from the end of a stored form; forms from before plans end
+/// without it, and nothing is covered.
+#[test]
+fn a_record_tells_what_is_covered() {
+    let mut view = testing::runs::ended("run", 3, 50);
+    let part =
+        |atto_usd, covered_atto_usd| ModelTotals { calls: 1, atto_usd, covered_atto_usd, ..ModelTotals::default() };
+    let without = encode_run(&view, testing::runs::NOW);
+    view.totals.add_model("codex", &part(70, 70));
+    view.totals.other_tenants.insert("globex".into(), part(40, 30));
+    let bytes = encode_run(&view, testing::runs::NOW);
+    let record = RunRecord::decode(&bytes).unwrap();
+    assert_eq!((record.total().atto_usd, record.total().payable()), (120, 50));
+    assert!(decode_run(&bytes) == Some(view.clone()));
+    let sum = UsageSum::of_run(&record);
+    let tenants: Vec<(i128, i128)> = sum.by_tenant(&record).map(|(_, sum)| (sum.atto_usd, sum.payable())).collect();
+    assert_eq!((sum.payable(), tenants), (50, vec![(80, 40), (40, 10)]));
+    assert_eq!(json::totals(&view.totals)["payable_usd"], "0.00000000000000005");
+    let record = RunRecord::decode(&without).unwrap();
+    assert_eq!((record.total().payable(), decode_run(&without).map(|view| view.totals.payable())), (50, Some(50)));
+}
+
 /// Of the runs of a scan, the first by rank are kept, of equal ones those that came first; all are counted.
 #[test]
 fn the_first_runs_are_kept() {

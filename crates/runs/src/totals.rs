@@ -49,6 +49,9 @@ pub struct ModelTotals {
     pub tokens: CallTokenBuckets,
     /// Cost, 1e-18 USD, without unpriced calls.
     pub atto_usd: i128,
+    /// The part of the cost that plans cover: nothing is to pay for it. Stored at the end of a run's record.
+    #[serde(skip)]
+    pub covered_atto_usd: i128,
     /// Answered calls without a price.
     pub unpriced: u64,
     /// Those of `unpriced` whose client reported no usage.
@@ -108,6 +111,11 @@ impl ModelTotals {
         self.combine(other, u64::saturating_sub, i128::saturating_sub);
     }
 
+    /// What is to pay, 1e-18 USD.
+    pub fn payable(&self) -> i128 {
+        self.atto_usd.saturating_sub(self.covered_atto_usd)
+    }
+
     /// Input tokens, including cached ones.
     pub fn input(&self) -> u64 {
         total_input_tokens(&self.tokens)
@@ -122,6 +130,7 @@ impl ModelTotals {
         self.calls = count(self.calls, other.calls);
         self.tokens = combine_buckets(self.tokens, other.tokens, count);
         self.atto_usd = cost(self.atto_usd, other.atto_usd);
+        self.covered_atto_usd = cost(self.covered_atto_usd, other.covered_atto_usd);
         self.unpriced = count(self.unpriced, other.unpriced);
         self.no_usage = count(self.no_usage, other.no_usage);
     }
@@ -165,6 +174,17 @@ impl RunTotals {
     /// Cost in 1e-18 USD, without unpriced calls.
     pub fn atto_usd(&self) -> i128 {
         self.total().atto_usd
+    }
+
+    /// What is to pay, 1e-18 USD.
+    pub fn payable(&self) -> i128 {
+        self.total().payable()
+    }
+
+    /// What plans cover: first of each model, then of each other tenant.
+    pub(crate) fn covered_mut(&mut self) -> impl Iterator<Item = &mut i128> {
+        let parts = self.models.values_mut().chain(self.other_tenants.values_mut());
+        parts.map(|part| &mut part.covered_atto_usd)
     }
 
     /// Answered calls that are not in the cost.

@@ -271,13 +271,18 @@ impl ItemGroup {
             *outcome += 1;
         }
         let position = TracePosition { trace, ..TracePosition::default() };
-        let sums = SummedCalls { position, session, run, flags: 0, start: item.start, end: item.end, detail: sums };
+        let flags = item.flags & flag::COVERED;
+        let sums = SummedCalls { position, session, run, flags, start: item.start, end: item.end, detail: sums };
         self.add_summed(sums, item.call.is_some());
     }
 
     fn add_summed(&mut self, new: SummedCalls, is_model: bool) {
         let [trace, session, run] = [new.position.trace, new.session, new.run].map(|key| self.key_text(key));
-        let kind = if is_model { "model" } else { "tool" };
+        let kind = match is_model {
+            true if new.flags & flag::COVERED != 0 => "covered",
+            true => "model",
+            false => "tool",
+        };
         let key = digest(&[kind, trace, session, run, self.name(new.tenant), self.name(new.name)]);
         self.summed.insert(key, self.completed(self.summed.get(key), new));
     }
@@ -456,6 +461,7 @@ impl CallSums {
             calls: answered,
             tokens: call.buckets,
             atto_usd: if is_priced { call.atto } else { 0 },
+            covered_atto_usd: 0,
             unpriced: if is_priced { 0 } else { answered },
             no_usage: if flags & flag::NO_USAGE != 0 { answered } else { 0 },
         });

@@ -261,6 +261,6 @@ fn complete_record(known: ModelCallRecord, other: &ModelCallRecord) -> ModelCall
         fallback: first_nonzero(known.fallback, other.fallback),
         ..known.detail.complete(other.detail, first_nonzero)
     };
-    let flags = known.flags | (other.flags & (flag::LIMIT | flag::ANSWERED | flag::USED_TOKENS));
+    let flags = known.flags | (other.flags & (flag::LIMIT | flag::ANSWERED | flag::USED_TOKENS | flag::COVERED));
     ModelCallRecord { flags, detail, ..known }
 }

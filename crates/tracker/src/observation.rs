@@ -49,6 +49,8 @@ pub(super) mod flag {
     pub(crate) const GUESSED: u32 = 1 << 17;
     pub(crate) const LEAF_ONLY: u32 = 1 << 18;
     pub(crate) const OF_SPAN: u32 = 1 << 19;
+    /// A plan covers the price.
+    pub(crate) const COVERED: u32 = 1 << 20;
     /// The highest 8 bits: a digest of the kind of the provider's response id; 0 = no id.
     pub(crate) const ANSWER_KIND_SHIFT: u32 = 24;
 }

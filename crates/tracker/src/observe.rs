@@ -6,8 +6,8 @@ use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use genai::usage::split_tokens;
 use genai::{
-    BillingStatus, CallCost, CallTokenBuckets, Facts, ItemFacts, ItemRole, LatePrice, VaultedTexts, Vocabulary,
-    response_id_kind,
+    BillingBasis, BillingStatus, CallCost, CallTokenBuckets, Facts, ItemFacts, ItemRole, LatePrice, VaultedTexts,
+    Vocabulary, response_id_kind,
 };
 use kernel::CONTENT;
 use kernel::hex;
@@ -267,6 +267,7 @@ impl<'a> BatchReader<'a> {
                 (flag::GUESSED, item.guessed),
                 (flag::LEAF_ONLY, is_generic && !item.guessed),
                 (flag::OF_SPAN, item.counts_if_no_span),
+                (flag::COVERED, item.cost.as_deref().is_some_and(|cost| cost.billing != BillingBasis::Api)),
             ])
     }
 
@@ -307,6 +308,8 @@ impl<'a> BatchReader<'a> {
                 },
             };
             // two workers may get one batch, and both carry a correction with it, but not at one time
+            let covered = if corrected.is_covered { flag::COVERED } else { 0 };
+            let place = ObservedItem { flags: place.flags | covered, ..place };
             let key = digest(&["change", &self.batch, &self.received.to_string(), &number, &at.to_string()]);
             let (price_quality, atto) = (price_quality::CHANGE, corrected.atto_usd);
             let call = Some(ObservedModelCall { key, price_quality, atto, model, ..ObservedModelCall::default() });
@@ -353,6 +356,7 @@ impl<'a> BatchReader<'a> {
         let place = |span_id: [u8; 8]| if span_id == [0; 8] { 0 } else { span_place(late_price.trace, span_id) };
         let tenant = self.intern_name(late_price.tenant.as_deref());
         let start = self.plausible_time(late_price.basis.time);
+        let covered = if late_price.cost.billing == BillingBasis::Api { 0 } else { flag::COVERED };
         let call = ObservedModelCall {
             key: digest(&["c", &late_price.call_key]),
             model: self.intern_name(late_price.basis.models.first().map(String::as_str)),
@@ -366,7 +370,7 @@ impl<'a> BatchReader<'a> {
             session: self.intern_key(key_kind::SESSION, late_price.session.as_deref(), 0),
             node: place(late_price.span),
             parent: place(late_price.parent),
-            flags: flag::SPAN | flag::USED_TOKENS,
+            flags: flag::SPAN | flag::USED_TOKENS | covered,
             start,
             end: start,
             attribution: Attribution { tenant, ..Attribution::default() },

@@ -247,6 +247,7 @@ impl LatestCalls {
                 calls: u64::from(!failed && !is_change),
                 tokens: tokens.to_buckets(),
                 atto_usd: price.unwrap_or(0),
+                covered_atto_usd: price.filter(|_| call.flags & flag::COVERED != 0).unwrap_or(0),
                 unpriced: u64::from(price.is_none()),
                 no_usage: u64::from(decision == CountDecision::NoUsage),
             };
@@ -280,8 +281,10 @@ impl LatestCalls {
         }
         run.totals.failed_calls += sum.failed_calls;
         if sum.model != ModelTotals::default() {
-            run.totals.add_model(group.name(first_nonzero(sum.name, run.model)), &sum.model);
-            self.tenants.entry((run_index, sum.tenant)).or_default().add(&sum.model);
+            let covered_atto_usd = if sum.flags & flag::COVERED != 0 { sum.model.atto_usd } else { 0 };
+            let model = ModelTotals { covered_atto_usd, ..sum.model };
+            run.totals.add_model(group.name(first_nonzero(sum.name, run.model)), &model);
+            self.tenants.entry((run_index, sum.tenant)).or_default().add(&model);
         }
         run.totals.iterations += sum.iterations;
     }

@@ -150,6 +150,7 @@ fn figure_attributes(view: &RunView) -> Vec<KeyValue> {
         int_attribute("tollgate.run.cut_off", totals.finish_reasons.get("length").copied().unwrap_or(0)),
         int_attribute("tollgate.run.unpriced_calls", totals.unpriced()),
         text_attribute("tollgate.run.cost_usd", &Usd(totals.atto_usd()).to_string()),
+        text_attribute("tollgate.run.payable_usd", &Usd(totals.payable()).to_string()),
         double_attribute("tollgate.run.context_growth", peaks.context_growth()),
     ];
     if totals.unpriced() == 0 {

@@ -270,6 +270,12 @@ pub struct RowTail {
     pub cost_status: Option<String>,
     /// Cost in USD, exact decimal; negative in a correction that takes back.
     pub cost_usd: Option<String>,
+    /// How the call is billed, if a plan covers it: `subscription` or `provisioned`; absent: by the rate table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billing: Option<String>,
+    /// The part of `cost_usd` that plans cover, exact decimal; the rest is to pay. Absent: all is to pay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered_usd: Option<String>,
     /// Price in USD, exact decimal, of a call with status `not_counted`: another worker counted the call from the same
     /// Kafka record or a copy of the record. Add this price to a sum only if no index line of the same call has a
     /// `cost_usd`: then the other worker's line was lost with its volume.

@@ -11,6 +11,8 @@ use config::{FieldProblem, TimeSpan, address};
 use otlp::Signal;
 use rates::{TablePin, Usd};
 
+use super::plans::{PlanConfig, check_plans};
+
 /// The value of `rates` for the built-in table.
 const BUILTIN: &str = "builtin";
 /// The shortest allowed interval between checks for a newer table.
@@ -31,6 +33,9 @@ kernel::with_defaults! {
         /// Names of providers that the rate table does not have: the name that a client sends, and the provider of
         /// the table whose prices apply, such as `{ our-proxy: openai }`.
         pub providers: BTreeMap<String, String>,
+        /// Plans with which calls are paid otherwise than each by the rate table. The first one that matches a call
+        /// counts; without one, what the client says (Codex, Gemini CLI and Qwen Code name their kind of credential).
+        pub plans: Vec<PlanConfig>,
         /// Which signal bills calls that arrive on two signals.
         pub bill: BillingConfig,
         /// Whether the log event `gen_ai.client.inference.operation.details`, which repeats a span, may be billed:
@@ -190,6 +195,7 @@ impl CostConfig {
                 .push(FieldProblem::new("tolerance_usd", "must be an amount in USD, zero or more, such as `0.000001`"));
             Usd::ZERO
         });
+        check_plans(&self.plans, &mut problems);
         let refresh = self.refresh.as_ref().and_then(|refresh| refresh.settings(&mut problems));
         if !problems.is_empty() {
             return Err(problems);

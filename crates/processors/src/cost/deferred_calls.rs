@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use calls::{ChargeKind, Verdict};
-use genai::{BillingStatus, CallCost as CostFact, CostCorrection, Facts, ItemFacts, LatePrice};
+use calls::{ChargeKind, Correction, Verdict};
+use genai::{BillingStatus, CallCost as CostFact, Facts, ItemFacts, LatePrice};
 use otlp::Signal;
 use rates::{RateTable, RateTables, UnpricedReason, Usd};
 
 use super::ledger::MAX_WAIT;
+use super::plans::{BasisAmounts, basis_of};
 use super::price::{self, CallPriceInput, PricedCall, UnpricedCall};
 use super::waiting_calls::{BatchSpans, InheritedModel, LedgerKey, WaitingCall, own_span_id, span_key};
 use super::{BatchPass, CostProcessor, priced_fact, unpriced_fact};
@@ -141,7 +142,7 @@ impl CostProcessor {
         pass: &mut BatchPass<'_>,
         settled: SettledWait<'_>,
         verdict: Verdict,
-        corrected: Vec<CostCorrection>,
+        corrected: &[Correction],
     ) -> Option<LatePrice> {
         let SettledWait { call, ancestor, table, contract, pricing } = settled;
         pass.changes.ended_waits.push((ancestor, call.call_key.clone()));
@@ -151,8 +152,13 @@ impl CostProcessor {
             Ok(mut priced) if kind != ChargeKind::Unpriced => {
                 (priced.total, priced.parts) = (Usd(money.total()), money.into());
                 pass.changes.count_status(BillingStatus::Priced);
-                pass.changes.add_priced(call.tenant.as_deref(), priced.model, priced.provider, priced.total);
-                CostFact { call_atto_usd: Some(call_usd), corrected, ..priced_fact(priced, table.stamp()) }
+                let billing = basis_of(&call.record);
+                let amounts = BasisAmounts::of_charge(money, billing, corrected);
+                pass.changes.add_priced(call.tenant.as_deref(), [priced.model, priced.provider], amounts);
+                let corrected = corrected.iter().filter_map(super::for_runs).collect();
+                let (covered_atto_usd, call_atto_usd) = (amounts.covered(), Some(call_usd));
+                let fact = priced_fact(priced, table.stamp());
+                CostFact { billing, covered_atto_usd, call_atto_usd, corrected, ..fact }
             }
             Ok(_) => return None,
             Err(unpriced) => {

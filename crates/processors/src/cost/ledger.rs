@@ -13,13 +13,14 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use calls::{Ledger, LedgerBatch};
-use genai::BillingStatus;
+use genai::{BillingBasis, BillingStatus};
 use kernel::bounded_map::{AccountHash, BoundedMap};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
-use rates::{ActiveRates, UnpricedReason, Usd};
+use rates::{ActiveRates, SeatKey, SeatSums, UnpricedReason, Usd, month_of};
 use telemetry::{Counter, Gauge, Meter, names};
 
+use super::plans::BasisAmounts;
 use super::waiting_calls::{InheritedModel, LedgerKey, LedgerMap, SavedEntry, WaitingCall, WaitingCalls, entries};
 
 /// Maximum number of values of one label; further values become [`OTHER_LABEL`].
@@ -96,6 +97,9 @@ pub(super) struct LedgerChanges {
     pub(super) rejected_waits: u64,
     /// Model, provider, and the seconds until the answer began.
     first_chunks: Vec<(String, String, f64)>,
+    /// Of each entry of `priced`, how its calls are billed.
+    bases: Vec<BillingBasis>,
+    seats: Vec<(SeatKey, i128)>,
     #[serde(skip)]
     display: NameDisplay,
 }
@@ -133,10 +137,7 @@ impl LedgerChanges {
 
     fn decode(body: &[u8]) -> Option<Self> {
         match body.split_first()? {
-            // an effect from before `first_chunks` ends without it: zero is an empty list
-            (&VERSION, changes) => {
-                postcard::from_bytes(changes).or_else(|_| postcard::from_bytes(&[changes, &[0]].concat())).ok()
-            }
+            (&VERSION, changes) => decode_extended(changes, 3),
             _ => {
                 let EarlierChanges { arrived, priced, unpriced, statuses } = serde_json::from_slice(body).ok()?;
                 let exact = |(tenant, model, provider, atto): (_, _, _, String)| {
@@ -152,11 +153,20 @@ impl LedgerChanges {
         *self.statuses.entry(status.as_str().to_owned()).or_default() += 1;
     }
 
-    pub(super) fn add_priced(&mut self, tenant: Option<&str>, model: &str, provider: &str, total: Usd) {
+    pub(super) fn add_priced(&mut self, tenant: Option<&str>, [model, provider]: [&str; 2], amounts: BasisAmounts) {
         let tenant = tenant.map(|tenant| self.display.tenant_name(tenant));
         let tenant = tenant.as_deref().map_or("unattributed", to_label).to_owned();
         let (model, provider) = (self.display.label(Some(model)), self.display.label(Some(provider)));
-        self.priced.push((tenant, model, provider, total.0));
+        for (basis, atto) in amounts.iter() {
+            self.priced.push((tenant.clone(), model.clone(), provider.clone(), atto));
+            self.bases.push(basis);
+        }
+    }
+
+    /// Adds a charge to the seat of a user.
+    pub(super) fn add_seat(&mut self, plan: &str, user: &str, atto: i128) {
+        let user = self.display.ids.as_ref().map_or(user.to_owned(), |ids| ids.pseudonym(&self.display.account, user));
+        self.seats.push((SeatKey { month: month_of(self.arrived), plan: plan.to_owned(), user }, atto));
     }
 
     /// `seconds`: as a client reports it.
@@ -187,6 +197,12 @@ impl LedgerChanges {
     }
 }
 
+/// Decodes a stored form that may end before its last lists, which later versions added: zero is an empty list.
+fn decode_extended<T: serde::de::DeserializeOwned>(bytes: &[u8], lists: usize) -> Option<T> {
+    let extended = || (1..=lists).find_map(|missing| postcard::from_bytes(&[bytes, &vec![0; missing]].concat()).ok());
+    postcard::from_bytes(bytes).ok().or_else(extended)
+}
+
 /// Telemetry text as a label. Text that does not look like a name becomes [`OTHER_LABEL`].
 fn to_label(text: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte);
@@ -212,6 +228,7 @@ impl CappedLabels {
 
 /// Tenant, model, provider.
 type PriceLabels = (String, String, String);
+type BilledLabels = (PriceLabels, BillingBasis);
 
 #[derive(Default)]
 struct LedgerTotals {
@@ -221,7 +238,7 @@ struct LedgerTotals {
     unpriced_models: CappedLabels,
     unrecognized_keys: CappedLabels,
     /// 1e-18 USD that was charged, and that was taken back, with the gauges that show them.
-    usd: BTreeMap<PriceLabels, [(i128, Option<Gauge>); 2]>,
+    usd: BTreeMap<BilledLabels, [(i128, Option<Gauge>); 2]>,
     /// Calls that wait for their billing record, by record: the dialect, and the end of the waiting time.
     awaited_records: HashMap<[u8; 16], (String, u64)>,
     /// When each warning was last logged, Unix ns.
@@ -245,6 +262,7 @@ pub(super) struct CostLedger {
     log_sessions: Mutex<LedgerMap<u64>>,
     /// To look up the closest listed model id.
     active_rates: Arc<ActiveRates>,
+    pub(super) seats: Arc<SeatSums>,
     /// For calls counted after their batch. They may belong to any account, so the account is empty.
     pub(super) display: NameDisplay,
 }
@@ -259,6 +277,8 @@ struct LedgerCheckpoint {
     waiting_calls: Vec<(LedgerKey, WaitingCall)>,
     ancestors: Vec<SavedEntry<InheritedModel>>,
     log_sessions: Vec<SavedEntry<u64>>,
+    bases: Vec<BillingBasis>,
+    seats: Vec<(AccountHash, SeatKey, i128)>,
 }
 
 /// What is read of a checkpoint of 0.1.
@@ -268,7 +288,7 @@ struct EarlierCheckpoint {
 }
 
 impl CostLedger {
-    pub(super) fn new(meter: &Meter, active_rates: Arc<ActiveRates>) -> Self {
+    pub(super) fn new(meter: &Meter, active_rates: Arc<ActiveRates>, seats: Arc<SeatSums>) -> Self {
         Self {
             calls: Mutex::default(),
             meter: meter.clone(),
@@ -280,6 +300,7 @@ impl CostLedger {
             waiting_calls: Mutex::default(),
             log_sessions: Mutex::default(),
             active_rates,
+            seats,
             display: NameDisplay::default(),
         }
     }
@@ -303,10 +324,12 @@ impl CostLedger {
             let key = totals.unrecognized_keys.admit(key);
             self.meter.counter(&names::COST_UNRECOGNIZED_USAGE, &[("key", &key)]).increment(*calls);
         }
-        for (tenant, model, provider, atto) in &changes.priced {
+        for (at, (tenant, model, provider, atto)) in changes.priced.iter().enumerate() {
             let amounts = if *atto < 0 { [0, atto.saturating_neg()] } else { [*atto, 0] };
-            self.add_price(&mut totals, [tenant, model, provider], amounts);
+            let basis = changes.bases.get(at).copied().unwrap_or_default();
+            self.add_price(&mut totals, [tenant, model, provider], (basis, amounts));
         }
+        self.seats.add(changes.account, changes.seats);
         let is_time = |(_, _, seconds): &&(String, String, f64)| seconds.is_finite() && *seconds > 0.0;
         for (model, provider, seconds) in changes.first_chunks.iter().filter(is_time) {
             let (model, provider) = (totals.models.admit(model), totals.providers.admit(provider));
@@ -334,6 +357,7 @@ impl CostLedger {
         let Some(changes) = LedgerChanges::decode(body) else { return };
         self.calls.lock().commit(&changes.calls, false);
         self.remember_log_sessions(&changes);
+        self.seats.add(changes.account, changes.seats);
     }
 
     /// Applies changes to the waiting calls. Returns the calls that found no room.
@@ -440,11 +464,13 @@ impl CostLedger {
     }
 
     /// `amounts`: what was charged, and what was taken back.
-    fn add_price(&self, totals: &mut LedgerTotals, [tenant, model, provider]: [&str; 3], amounts: [i128; 2]) {
+    fn add_price(&self, totals: &mut LedgerTotals, names: [&str; 3], (basis, amounts): (BillingBasis, [i128; 2])) {
+        let [tenant, model, provider] = names;
         let labels = (totals.tenants.admit(tenant), totals.models.admit(model), totals.providers.admit(provider));
-        let sums = totals.usd.entry(labels.clone()).or_default();
+        let sums = totals.usd.entry((labels.clone(), basis)).or_default();
         let (tenant, model, provider) = &labels;
-        let labels = [("tenant", tenant.as_str()), ("model", model.as_str()), ("provider", provider.as_str())];
+        let (names, basis) = ([tenant, model, provider].map(String::as_str), ("billing", basis.as_str()));
+        let labels = [("tenant", names[0]), ("model", names[1]), ("provider", names[2]), basis];
         for ((at, (total, gauge)), amount) in sums.iter_mut().enumerate().zip(amounts) {
             *total = total.saturating_add(amount);
             if at == 0 || *total != 0 {
@@ -458,6 +484,7 @@ impl CostLedger {
     /// billing record).
     pub(super) fn tick(&self, now: UnixNanos) {
         self.calls.lock().expire(now.0);
+        self.seats.expire(now.0);
         self.forgotten_claims.set(self.calls.lock().forgotten() as f64);
         let expired = self.waiting_calls.lock().expire(now.0);
         let mut totals = self.totals.lock();
@@ -489,13 +516,15 @@ impl CostLedger {
         let log_sessions = entries(&self.log_sessions.lock());
         let totals = self.totals.lock();
         let checkpoint = LedgerCheckpoint {
+            bases: totals.usd.keys().map(|(_, basis)| *basis).collect(),
+            seats: self.seats.entries(),
             waiting_calls,
             ancestors,
             log_sessions,
             usd: totals
                 .usd
                 .iter()
-                .map(|(labels, sums)| (labels.clone(), sums.each_ref().map(|(sum, _)| *sum)))
+                .map(|((labels, _), sums)| (labels.clone(), sums.each_ref().map(|(sum, _)| *sum)))
                 .collect(),
             awaited_records: (totals.awaited_records.iter())
                 .map(|(record, (dialect, until))| (*record, dialect.clone(), *until))
@@ -518,14 +547,17 @@ impl CostLedger {
         let Some((&VERSION, head)) = head.split_first() else {
             let Ok(earlier) = serde_json::from_slice::<EarlierCheckpoint>(head) else { return false };
             for ((tenant, model, provider), atto) in &earlier.usd {
-                self.add_price(&mut totals, [tenant, model, provider], [atto.parse().unwrap_or(0), 0]);
+                let amounts = [atto.parse().unwrap_or(0), 0];
+                self.add_price(&mut totals, [tenant, model, provider], (BillingBasis::Api, amounts));
             }
             return true;
         };
-        let Ok(saved) = postcard::from_bytes::<LedgerCheckpoint>(head) else { return false };
-        for ((tenant, model, provider), amounts) in &saved.usd {
-            self.add_price(&mut totals, [tenant, model, provider], *amounts);
+        let Some(saved) = decode_extended::<LedgerCheckpoint>(head, 2) else { return false };
+        for (at, ((tenant, model, provider), amounts)) in saved.usd.iter().enumerate() {
+            let basis = saved.bases.get(at).copied().unwrap_or_default();
+            self.add_price(&mut totals, [tenant, model, provider], (basis, *amounts));
         }
+        saved.seats.into_iter().for_each(|(account, key, atto)| self.seats.add(account, [(key, atto)]));
         self.apply_waits(Vec::new(), saved.waiting_calls, saved.ancestors);
         for SavedEntry(session, time, account) in saved.log_sessions {
             self.remember_log_session(account, session, time);

@@ -9,6 +9,7 @@
 pub mod config;
 mod deferred_calls;
 mod ledger;
+mod plans;
 mod price;
 mod records;
 mod refresh;
@@ -29,8 +30,8 @@ use calls::{
 };
 use genai::usage::{PricingFlags, split_tokens};
 use genai::{
-    self, BillingStatus, CallCost as CostFact, CallTokenBuckets, CostCorrection, Facts, ItemFacts, ItemRole,
-    Vocabulary, adopt_owners, cached_facts,
+    self, BillingBasis, BillingStatus, CallCost as CostFact, CallTokenBuckets, CostCorrection, Facts, ItemFacts,
+    ItemRole, Vocabulary, adopt_owners, cached_facts,
 };
 use kernel::clock::UnixNanos;
 use kernel::hex;
@@ -38,7 +39,7 @@ use kernel::pseudonym::IdPolicy;
 use kernel::sha256::Sha256;
 use otlp::{NodeId, Payload, Signal, Value};
 use pipeline::{Batch, Effect, Processor, Reason, Trust};
-use rates::{ActiveRates, RateTable, RateTables, RatesError, UnpricedReason, Usd};
+use rates::{ActiveRates, RateTable, RateTables, RatesError, SeatSums, UnpricedReason, Usd};
 use telemetry::{Gauge, Meter, names};
 use tracker::RunTracker;
 
@@ -46,10 +47,12 @@ pub use config::{
     BillingSignal, CostConfig, CostSettings, DetailsEventPolicy, PriceAlias, RatesSource, RefreshSettings,
     RefreshSource,
 };
+pub use plans::{PlanConfig, PlanMatch};
 pub use price::{CallPriceInput, PriceParts, PricedCall, UnpricedCall, price_call, price_difference};
 
 use deferred_calls::SettledWait;
 use ledger::{CostLedger, LedgerChanges, NameDisplay};
+use plans::{BasisAmounts, Plans, basis_of};
 use waiting_calls::{BatchSpans, LedgerKey, WaitingCall};
 
 /// Seconds until a streamed answer began, as `normalize` writes it.
@@ -73,6 +76,7 @@ pub struct CostProcessor {
     config: CostConfig,
     /// The configured providers: the current form of the name sent, and of its target.
     providers: BTreeMap<String, String>,
+    plans: Plans,
     /// 1e-18 USD.
     tolerance: i128,
 }
@@ -92,10 +96,12 @@ impl CostProcessor {
         let providers = resolve_providers(&settings.config.providers, &vocabulary, &rates)?;
         tables::set_table_gauges(meter, &rates, 1.0);
         let active_rates = Arc::new(ActiveRates::new(rates));
+        let plans = Plans::new(&settings.config.plans, &vocabulary);
+        let seats = Arc::new(SeatSums::new(plans.seat_prices()));
         Ok(Self {
             id,
             vocabulary,
-            ledger: CostLedger::new(meter, Arc::clone(&active_rates)),
+            ledger: CostLedger::new(meter, Arc::clone(&active_rates), seats),
             active_rates,
             tracker: Arc::default(),
             table_age_gauge: meter.gauge(&names::RATES_AGE, &[]),
@@ -103,6 +109,7 @@ impl CostProcessor {
             billed_signal: settings.billed_signal(),
             config: settings.config.clone(),
             providers,
+            plans,
             tolerance: settings.tolerance.0,
         })
     }
@@ -166,12 +173,17 @@ impl CostProcessor {
         let usd = stamped(stamp::USD).map(str::to_owned);
         let atto_usd = usd.as_deref().and_then(Usd::parse).map(|usd| usd.0);
         let (mut call_atto_usd, mut corrected) = (atto_usd, Vec::new());
+        let billing = stamped(stamp::BILLING).and_then(BillingBasis::parse).unwrap_or_default();
+        let payable = stamped(stamp::PAYABLE).and_then(Usd::parse).map(|usd| usd.0).or(atto_usd);
         if let Some(atto_usd) = atto_usd.filter(|_| stamp::is_change(pass.payload, item.node)) {
-            let own = CostCorrection { trace: [0; 16], span: [0; 8], is_span: false, atto_usd };
+            let is_covered = billing != BillingBasis::Api;
+            let own = CostCorrection { trace: [0; 16], span: [0; 8], is_span: false, atto_usd, is_covered };
             (call_atto_usd, corrected) = (Some(0), vec![own]);
         }
         Some(CostFact {
             status,
+            billing,
+            covered_atto_usd: atto_usd.unwrap_or(0).saturating_sub(payable.unwrap_or(0)),
             atto_usd,
             call_atto_usd,
             corrected,
@@ -192,6 +204,7 @@ impl CostProcessor {
         let id = Sha256::short_list(&[b"upstream", &record.id, &record.answer, usd]);
         let price = Some(Money([cost.atto_usd.unwrap_or(0), 0, 0, 0, 0]));
         let traits = record.traits & (calls::traits::SPAN | calls::traits::BOUNDARY) | calls::traits::STAMPED;
+        let traits = traits | plans::basis_traits(cost.billing);
         if cost.status == BillingStatus::Correction {
             // no call of the item that carries it
             return CallRecord { id, price, tenant: record.tenant, ..CallRecord::default() };
@@ -219,7 +232,8 @@ impl CostProcessor {
         match (cost.status, cost.atto_usd) {
             (Priced | Correction, Some(atto)) => {
                 let (model, provider) = (model.unwrap_or("unknown"), provider.unwrap_or("unknown"));
-                pass.changes.add_priced(item.tenant.as_deref(), model, provider, Usd(atto));
+                let amounts = BasisAmounts::stamped(atto, cost.covered_atto_usd, cost.billing);
+                pass.changes.add_priced(item.tenant.as_deref(), [model, provider], amounts);
             }
             (Unpriced, _) => {
                 let reason = cost.reason.unwrap_or_default();
@@ -256,7 +270,7 @@ impl CostProcessor {
 
     /// Prices an item for the ledger.
     fn prepare<'t>(
-        &self,
+        &'t self,
         pass: &mut BatchPass<'_>,
         rates: &'t RateTables,
         index: usize,
@@ -279,6 +293,10 @@ impl CostProcessor {
                 .wait_for_ancestor(pass, table, index, item, &record)
                 .map(|(ancestor, waiting)| Wait::ForAncestor(ancestor, Box::new(waiting)));
         }
+        let plan = self.plans.find(pass.payload, &pass.account, item);
+        let client = || item.context.as_ref().and_then(|context| context.billing);
+        record.traits |= plans::basis_traits(plan.map(|plan| plan.billing).or_else(client).unwrap_or_default());
+        let seat = plan.filter(|plan| plan.seat_usd.is_some()).map(|plan| plan.name.as_str());
         let pricing = self.price(pass, table, item);
         if is_total && matches!(&pricing, Err(unpriced) if unpriced.reason == UnpricedReason::NoModel) {
             if !pass.is_trusted && pass.payload.get(item.node, stamp::USAGE_COST).is_some() {
@@ -292,7 +310,8 @@ impl CostProcessor {
             record.traits |= if is_set { bit } else { 0 };
         }
         record.price = pricing.as_ref().ok().map(|priced| priced.parts.into());
-        Some(Candidate { index, table, contract: rates.contract_digest(item.tenant.as_deref()), pricing, record, wait })
+        let contract = rates.contract_digest(item.tenant.as_deref());
+        Some(Candidate { index, table, contract, pricing, record, wait, seat })
     }
 
     fn price<'t>(
@@ -320,7 +339,9 @@ impl CostProcessor {
         (verdict, corrected): (Verdict, &[Correction]),
         item: &mut ItemFacts,
     ) {
-        let Candidate { table, contract, pricing, record, wait, .. } = candidate;
+        let Candidate { table, contract, pricing, record, wait, seat, .. } = candidate;
+        let billing = basis_of(&record);
+        let verdict = charge_moved_amounts(verdict, billing, corrected);
         let (node, table_stamp, is_total) = (item.node, table.stamp(), records::is_total(item));
         let is_sum = matches!(verdict, Verdict::NotCharged { reason, .. } if reason == UnchargedReason::Sum || is_total)
             && wait.is_none();
@@ -362,7 +383,7 @@ impl CostProcessor {
                 }
                 let flag =
                     if reason == UnchargedReason::FirstSpan { PricingFlags::ON_LOG } else { PricingFlags::LATE_COPY };
-                CostFact { call_atto_usd: call_usd, ..Self::mark_copy(pass, item, flag, table_stamp) }
+                CostFact { billing, call_atto_usd: call_usd, ..Self::mark_copy(pass, item, flag, table_stamp) }
             }
             (
                 Verdict::Charged { kind, money, is_netted, is_after_sum, before, call_usd, counted_by, is_id_reused },
@@ -389,8 +410,13 @@ impl CostProcessor {
                 if is_total && before.is_some() {
                     flags.add(PricingFlags::REMAINDER);
                 }
-                let charge =
-                    self.stamp_charge(pass, (table, pricing), (kind, money, flags), (counted_by, before), item);
+                let mut amounts = BasisAmounts::of_charge(money, billing, corrected);
+                // a call is billed as its first record was, whatever later ones say
+                if let Some(first) = corrected.first().filter(|_| !is_netted && kind != ChargeKind::Whole) {
+                    amounts.own = basis_of(&first.record);
+                }
+                let billed = (counted_by, before, amounts, seat);
+                let charge = self.stamp_charge(pass, (table, pricing), (kind, money, flags), billed, item);
                 let is_own = kind != ChargeKind::Unpriced && counted_by != Some(CountedBy::Worker);
                 CostFact { call_atto_usd: is_own.then_some(call_usd), ..charge }
             }
@@ -408,7 +434,7 @@ impl CostProcessor {
         pass: &mut BatchPass<'_>,
         (table, pricing): (&RateTable, Result<PricedCall<'_>, UnpricedCall>),
         (kind, money, flags): (ChargeKind, Money, PricingFlags),
-        (counted_by, before): (Option<CountedBy>, Option<[u64; 4]>),
+        (counted_by, before, amounts, seat): (Option<CountedBy>, Option<[u64; 4]>, BasisAmounts, Option<&str>),
         item: &ItemFacts,
     ) -> CostFact {
         let (node, table_stamp) = (item.node, table.stamp());
@@ -424,6 +450,7 @@ impl CostProcessor {
                     records::subtract(&mut unpriced.buckets, before);
                 }
                 stamp::write_unpriced(pass.payload, node, &unpriced, table_stamp, flags);
+                stamp::write_billing(pass.payload, node, amounts.own, None);
                 let reason = unpriced.reason.as_str();
                 if counted_by.is_none() {
                     let model = item.response_model.as_deref().or(item.request_model.as_deref());
@@ -432,6 +459,7 @@ impl CostProcessor {
                 }
                 CostFact {
                     reason: Some(reason),
+                    billing: amounts.own,
                     ..unpriced_fact(BillingStatus::Unpriced, table_stamp, unpriced.buckets)
                 }
             }
@@ -449,10 +477,14 @@ impl CostProcessor {
                 let is_price = kind == ChargeKind::Whole || whole == priced.total;
                 let status = if is_price { BillingStatus::Priced } else { BillingStatus::Correction };
                 stamp::write_price(pass.payload, node, &priced, table_stamp, status);
+                stamp::write_billing(pass.payload, node, amounts.own, Some(amounts.payable()));
                 stamp::write_aliases(pass.payload, node, &priced, &self.config.aliases);
                 if counted_by.is_none() {
                     pass.changes.count_status(status);
-                    pass.changes.add_priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
+                    pass.changes.add_priced(item.tenant.as_deref(), [priced.model, priced.provider], amounts);
+                    if let (Some(plan), Some(user)) = (seat, item.user.as_deref()) {
+                        pass.changes.add_seat(plan, user, priced.total.0);
+                    }
                     if let Some(Value::Double(seconds)) = pass.payload.get(node, FIRST_CHUNK)
                         && status == BillingStatus::Priced
                     {
@@ -468,6 +500,8 @@ impl CostProcessor {
                 }
                 CostFact {
                     status,
+                    billing: amounts.own,
+                    covered_atto_usd: amounts.covered(),
                     billed_before: before.map(|units| Box::new(records::split_of_units(units))),
                     ..priced_fact(priced, table_stamp)
                 }
@@ -556,8 +590,7 @@ impl CostProcessor {
         }
         for (settled, verdict) in settled.into_iter().zip(verdicts.by_ref()) {
             let corrected = netted.next().unwrap_or_default();
-            let corrected = corrected.iter().filter_map(for_runs).collect();
-            facts.late_prices.extend(self.late_price(pass, settled, verdict, corrected));
+            facts.late_prices.extend(self.late_price(pass, settled, verdict, &corrected));
         }
         for ((index, _), verdict) in upstream.into_iter().zip(verdicts) {
             let item = facts.items.get_mut(index);
@@ -576,16 +609,18 @@ impl CostProcessor {
         let rates = self.active_rates.rates();
         let table_stamp = rates.table(item.tenant.as_deref()).stamp();
         let status = BillingStatus::Correction;
-        let total = Usd(money.total());
         let corrected = corrections.iter().filter_map(for_runs).collect();
         let priced = amount_without_row(money, None, None);
         stamp::move_reported_cost(pass.payload, item.node, None);
         stamp::write_price(pass.payload, item.node, &priced, table_stamp, status);
+        let billing = corrections.first().map(|first| basis_of(&first.record)).unwrap_or_default();
+        let amounts = BasisAmounts::of_charge(money, billing, corrections);
+        stamp::write_billing(pass.payload, item.node, billing, Some(amounts.payable()));
         stamp::write_corrected(pass.payload, item.node, corrections.iter().map(|correction| &correction.record));
         pass.changes.count_status(status);
-        pass.changes.add_priced(item.tenant.as_deref(), priced.model, priced.provider, total);
+        pass.changes.add_priced(item.tenant.as_deref(), [priced.model, priced.provider], amounts);
         let fact = CostFact { status, corrected, ..priced_fact(priced, table_stamp) };
-        item.cost = Some(Box::new(CostFact { rate_row: None, ..fact }));
+        item.cost = Some(Box::new(CostFact { rate_row: None, billing, covered_atto_usd: amounts.covered(), ..fact }));
     }
 
     /// Turns events that repeat a call into calls of their own, for calls whose span never arrives.
@@ -649,6 +684,8 @@ struct Candidate<'t> {
     pricing: Result<PricedCall<'t>, UnpricedCall>,
     record: CallRecord,
     wait: Option<Wait>,
+    /// The plan of the user's seat, if seats have a price.
+    seat: Option<&'t str>,
 }
 
 /// What a call without a price waits for.
@@ -702,11 +739,28 @@ impl BatchPass<'_> {
     }
 }
 
+/// A charge and corrections of other calls that add up to nothing are a charge after all if a plan covers only some of
+/// these calls: then the amount to pay changes.
+fn charge_moved_amounts(verdict: Verdict, own: BillingBasis, corrected: &[Correction]) -> Verdict {
+    let (kind, money, counted_by, before) = (ChargeKind::Difference, Money::ZERO, None, None);
+    let (is_netted, is_after_sum, is_id_reused) = (true, false, false);
+    match verdict {
+        Verdict::NotCharged { call_usd: Some(call_usd), .. }
+            if BasisAmounts::of_charge(money, own, corrected).iter().any(|(_, atto)| atto != 0) =>
+        {
+            Verdict::Charged { kind, money, is_netted, is_after_sum, before, call_usd, counted_by, is_id_reused }
+        }
+        verdict => verdict,
+    }
+}
+
 /// What runs need to know of a correction.
 fn for_runs(correction: &Correction) -> Option<CostCorrection> {
     let Correction { record, money, is_known_to_runs } = correction;
     let is_span = record.traits & calls::traits::SPAN != 0;
-    let corrected = CostCorrection { trace: record.trace, span: record.span, is_span, atto_usd: money.total() };
+    let is_covered = basis_of(record) != BillingBasis::Api;
+    let corrected =
+        CostCorrection { trace: record.trace, span: record.span, is_span, atto_usd: money.total(), is_covered };
     (!is_known_to_runs).then_some(corrected)
 }
 

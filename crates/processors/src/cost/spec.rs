@@ -31,6 +31,7 @@ impl ProcessorSpec for CostSettings {
         let to_warning = |warning: String| FieldProblem::new("overlays", warning);
         let mut built = BuiltProcessor::new(Arc::clone(&cost) as Arc<dyn pipeline::Processor>);
         built.rate_tables = Some(cost.shelf());
+        built.seats = Some(Arc::clone(&cost.ledger.seats));
         built.tracker_slot = Some(cost.tracker_slot());
         built.warnings = cost.warnings().into_iter().map(to_warning).collect();
         if let (Some(refresh), Some(storage)) = (self.refresh.clone(), &deps.storage) {

@@ -3,7 +3,7 @@
 
 use calls::CallRecord;
 use genai::usage::PricingFlags;
-use genai::{BillingStatus, CallTokenBuckets};
+use genai::{BillingBasis, BillingStatus, CallTokenBuckets};
 use kernel::hex;
 use otlp::{NodeId, OwnedValue, Payload, Value};
 use rates::Usd;
@@ -25,6 +25,10 @@ pub(super) const USD: &str = "tollgate.cost.usd";
 pub(super) const RATE: &str = "tollgate.cost.rate";
 /// Why a call has no price.
 pub(super) const REASON: &str = "tollgate.cost.reason";
+/// How the call is billed: `api`, `subscription` or `provisioned`.
+pub(super) const BILLING: &str = "tollgate.billing";
+/// The part of the price that no plan covers.
+pub(super) const PAYABLE: &str = "tollgate.cost.payable_usd";
 /// What a correction changes.
 const CORRECTS: &str = "tollgate.cost.corrects";
 const FLAGS: &str = "tollgate.cost.flags";
@@ -84,6 +88,14 @@ pub(super) fn write_price(
         if is_always_written || amount != Usd::ZERO {
             set_text(payload, node, key, &amount.to_string());
         }
+    }
+}
+
+/// Writes how the call is billed, and what of the amount is to pay.
+pub(super) fn write_billing(payload: &mut Payload, node: NodeId, billing: BillingBasis, payable: Option<Usd>) {
+    set_text(payload, node, BILLING, billing.as_str());
+    if let Some(payable) = payable {
+        set_text(payload, node, PAYABLE, &payable.to_string());
     }
 }
 

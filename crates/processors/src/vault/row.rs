@@ -5,11 +5,12 @@
 //! pseudonym. The columns are documented in `vault/index_row`.
 
 use genai::usage::PriceBasis;
-use genai::{BillingStatus, CallCost, ItemFacts, LatePrice};
+use genai::{BillingBasis, BillingStatus, CallCost, ItemFacts, LatePrice};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, Payload};
 use pipeline::BatchOrigin;
+use rates::Usd;
 use vault::index_row::{RowKind, RowTail};
 use vault::object_names::{SessionName, UNATTRIBUTED, rfc3339};
 
@@ -104,6 +105,8 @@ pub(super) fn index_row(
         tier: item.context.as_deref().and_then(|context| column(&context.service_tier)),
         cost_status: cost.map(|cost| cost.status.as_str().to_owned()),
         cost_usd: cost.and_then(|cost| cost.usd.clone()),
+        billing: cost.map(|cost| cost.billing).filter(|by| *by != BillingBasis::Api).map(|by| by.as_str().to_owned()),
+        covered_usd: cost.map(|cost| cost.covered_atto_usd).filter(|atto| *atto != 0).map(|atto| Usd(atto).to_string()),
         uncounted_cost_usd: cost.and_then(|cost| cost.uncounted_usd.as_deref().map(str::to_owned)),
         rates: cost.map(|cost| cost.rate_table.to_string()),
         rate: cost.and_then(|cost| cost.rate_row.clone()),
@@ -162,6 +165,8 @@ pub(super) fn late_price_row(ids: &dyn IdPolicy, origin: &BatchOrigin, late: &La
         buckets: Some(cost.buckets),
         cost_status: Some(cost.status.as_str().to_owned()),
         cost_usd: cost.usd.clone(),
+        billing: Some(cost.billing).filter(|by| *by != BillingBasis::Api).map(|by| by.as_str().to_owned()),
+        covered_usd: Some(Usd(cost.covered_atto_usd)).filter(|usd| *usd != Usd::ZERO).map(|usd| usd.to_string()),
         rates: Some(cost.rate_table.to_string()),
         rate: cost.rate_row.clone(),
         basis: Some(redacted_basis),

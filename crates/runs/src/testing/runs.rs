@@ -21,7 +21,7 @@ impl RunTotals {
     pub fn add_call(&mut self, model: &str, tokens: CallTokenBuckets, price: Option<i128>) {
         let unpriced = u64::from(price.is_none());
         let atto_usd = price.unwrap_or(0);
-        self.add_model(model, &ModelTotals { calls: 1, tokens, atto_usd, unpriced, no_usage: 0 });
+        self.add_model(model, &ModelTotals { calls: 1, tokens, atto_usd, unpriced, ..ModelTotals::default() });
     }
 
     /// Marks one of a model's answered calls as one whose client reported no usage.

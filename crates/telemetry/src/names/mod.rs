@@ -330,10 +330,11 @@ metrics_table! {
     VAULT_GAP_LEAVES = "tollgate_vault_gap_leaves_total", MetricKind::Counter;
 
     // --- cost and rates ---
-    /// Cost of priced calls, in USD; only grows (labels: tenant, model, provider).
+    /// Cost of priced calls by the rate table, in USD; only grows (labels: tenant, model, provider; billing = api (to
+    /// pay), subscription or provisioned (a plan covers it)).
     COST_USD = "tollgate_cost_usd_total", MetricKind::Sum;
-    /// Cost that corrections took back, in USD: subtract it from tollgate_cost_usd_total; only grows (labels: tenant,
-    /// model, provider).
+    /// Cost that corrections took back, in USD: subtract it from tollgate_cost_usd_total; only grows (labels: as
+    /// there).
     COST_CORRECTED_USD = "tollgate_cost_corrected_usd_total", MetricKind::Sum;
     /// Records of model calls, by cost status (label: status).
     COST_CALLS = "tollgate_cost_calls_total", MetricKind::Counter;

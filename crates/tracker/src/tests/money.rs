@@ -31,16 +31,30 @@ fn total(trace: u64, at: u64, tokens: [u64; 2]) -> Json {
 
 /// What the stamps and what the runs cost.
 fn costs(requests: &[Vec<Json>], trust: Trust) -> (Usd, Usd) {
-    let line = Line::whole(runs());
-    let mut stamped = Usd::ZERO;
+    let [cost, _] = costs_with(&json!([]), requests, trust);
+    cost
+}
+
+/// The same with plans: the cost, and what of it is to pay.
+fn costs_with(plans: &Json, requests: &[Vec<Json>], trust: Trust) -> [(Usd, Usd); 2] {
+    let plans = serde_json::from_value(plans.clone()).unwrap();
+    let line = Line::priced(runs(), &telemetry::Meter::new(), |config| config.plans = plans);
+    let mut stamped = [Usd::ZERO; 2];
     for items in requests {
         let batch = line.play_from(request::payload(&json!({"items": items})), trust);
         let payload: &Payload = &batch.payload;
-        for usd in payload.items().filter_map(|node| payload.get_str(node, "tollgate.cost.usd")) {
-            stamped = stamped.plus(Usd::parse(usd).unwrap()).unwrap();
+        for (sum, key) in stamped.iter_mut().zip(["tollgate.cost.usd", "tollgate.cost.payable_usd"]) {
+            for usd in payload.items().filter_map(|node| payload.get_str(node, key)) {
+                *sum = sum.plus(Usd::parse(usd).unwrap()).unwrap();
+            }
         }
     }
-    (stamped, Usd(line.views().iter().map(|view| view.totals.atto_usd()).sum()))
+    let views = line.views();
+    let [cost, payable] = [runs::RunTotals::atto_usd, runs::RunTotals::payable].map(|amount| {
+        let shown = views.iter().filter_map(|view| runs::decode_run(&runs::encode_run(view, u64::MAX)));
+        Usd(shown.map(|view| amount(&view.totals)).sum())
+    });
+    [(stamped[0], cost), (stamped[1], payable)]
 }
 
 /// Must not regress: each of these once gave a run another cost than its stamps.
@@ -85,6 +99,14 @@ fn runs_cost_what_the_stamps_say() {
     for (name, requests, usd) in cases {
         let usd = Usd::parse(usd).unwrap();
         assert_eq!(costs(&requests, Trust::ThirdParty), (usd, usd), "{name}");
+        // the same if a plan covers all of it, or the chats but not the total
+        let matches = [json!({"account": ["default"]}), json!({"attributes": {"gen_ai.operation.name": ["chat"]}})];
+        for (at, matches) in matches.iter().enumerate() {
+            let plans = json!([{"name": "p", "billing": "subscription", "match": matches}]);
+            let [cost, (stamped, shown)] = costs_with(&plans, &requests, Trust::ThirdParty);
+            assert_eq!((cost, stamped), ((usd, usd), shown), "{name}");
+            assert!(at > 0 || shown == Usd::ZERO, "{name}: {shown} to pay");
+        }
     }
     // a trusted upstream charged the call; its total, which it found to be covered, comes first
     let stamps = json!({"tollgate.cost.status": "priced", "tollgate.cost.usd": "0.0035"});

@@ -50,5 +50,8 @@ fn totals_of_the_last_version_are_read() {
         br#"{"batch":"00","at":1,"claims":[],"priced":[["t","gpt-4o","openai","400000000000000"]],"unpriced":[],
             "deferred":[],"statuses":{"priced":1},"mismatches":0}"#,
     );
-    super::assert_shows(&meter, "tollgate_cost_usd_total{tenant=\"t\",model=\"gpt-4o\",provider=\"openai\"} 0.003");
+    super::assert_shows(
+        &meter,
+        "tollgate_cost_usd_total{tenant=\"t\",model=\"gpt-4o\",provider=\"openai\",billing=\"api\"} 0.003",
+    );
 }

@@ -21,7 +21,7 @@ fn root(span: u64, parent: u64) -> Json {
         "gen_ai.system": "openai", "gen_ai.request.model": "gpt-5-mini"}})
 }
 
-const TOTAL: &str = "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"openai\"}";
+const TOTAL: &str = "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"openai\",billing=\"api\"}";
 
 /// The call is deferred, and priced once when the ancestor arrives, whichever pipelines see it; totals and late prices
 /// are updated.

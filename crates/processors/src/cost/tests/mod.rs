@@ -26,6 +26,7 @@ mod fairness;
 mod late;
 mod libraries;
 mod once;
+mod plans;
 mod providers;
 mod refresh;
 mod shares;
@@ -132,6 +133,7 @@ fn item(call: &Json) -> ItemFacts {
         server_address: text("host"),
         web_searches: count("web_searches").unwrap_or(0),
         file_searches: count("file_searches").unwrap_or(0),
+        billing: None,
     }));
     item.usage = TokenUsage {
         input: count("input"),
@@ -306,7 +308,7 @@ fn stamps() {
     assert!(!stamped.contains_key("tollgate.cost.flags") && !stamped.contains_key("tollgate.cost.reason"));
     assert!(!stamped.contains_key("tollgate.cost.cache_write_usd"));
     for shown in [
-        "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"openai\"} 0.00026",
+        "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"openai\",billing=\"api\"} 0.00026",
         "tollgate_cost_calls_total{status=\"priced\"} 1",
         "tollgate_cost_reported_mismatch_total 1",
         "tollgate_rates_info{version=\"2026-11-20.8\"",
@@ -478,7 +480,8 @@ fn restarts_remember() {
     restored.restore(&first.checkpoint().unwrap());
     assert_eq!(status(&run(&restored, one(chat("r1", 50)), 3), 0), COPY);
     run(&restored, one(chat("r2", 50)), 4);
-    let total = "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"openai\"} 0.0007";
+    let total =
+        "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"openai\",billing=\"api\"} 0.0007";
     assert_shows(&meter, total);
     restored.restore(b"broken");
 }
@@ -546,8 +549,8 @@ fn upstream_stamps_stay() {
         batch.effects.iter().for_each(|effect| cost.apply(effect));
     }
     for shown in [
-        "tollgate_cost_usd_total{tenant=\"acme\",model=\"gemini-9\",provider=\"google\"} 31",
-        "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"other\"} 64",
+        "tollgate_cost_usd_total{tenant=\"acme\",model=\"gemini-9\",provider=\"google\",billing=\"api\"} 31",
+        "tollgate_cost_usd_total{tenant=\"acme\",model=\"gpt-5-mini\",provider=\"other\",billing=\"api\"} 64",
         "tollgate_cost_unpriced_tokens_total{provider=\"openai\",model=\"gpt-5-mini\"} 3150",
         "reason=\"no_usage\"",
         "reason=\"no_rate_at_time\"",

@@ -57,25 +57,30 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
     }
 }
 
+/// The requests of a case in every order, whole and item by item, and twice.
+pub(super) fn ways(case: &Json) -> Vec<Vec<Payload>> {
+    let requests: Vec<Payload> = case["requests"].as_array().unwrap().iter().map(request::payload).collect();
+    let mut ways: Vec<Vec<Payload>> = Vec::new();
+    for order in orders(requests.len()) {
+        let ordered: Vec<Payload> = order.into_iter().map(|at| requests[at].clone()).collect();
+        let singles = |payload: &Payload| -> Vec<Payload> {
+            (0..payload.item_count()).map(|item| payload.subset(&|at| at == item)).collect()
+        };
+        let single: Vec<Payload> = ordered.iter().flat_map(singles).collect();
+        let repeated = ordered.iter().chain(&ordered).cloned().collect();
+        ways.extend([single.iter().rev().cloned().collect(), single, repeated, ordered]);
+    }
+    ways
+}
+
 /// Must not regress: a call costs the same whoever reports its tokens, however often, in whatever order and batches.
 #[test]
 fn tokens_are_billed_whoever_reports_them() {
     let cases: Vec<Json> = case_file("tests/cases/reported-usage.yaml");
     let mut failed = Vec::new();
     for case in &cases {
-        let requests: Vec<Payload> = case["requests"].as_array().unwrap().iter().map(request::payload).collect();
-        let mut ways: Vec<Vec<Payload>> = Vec::new();
-        for order in orders(requests.len()) {
-            let ordered: Vec<Payload> = order.into_iter().map(|at| requests[at].clone()).collect();
-            let singles = |payload: &Payload| -> Vec<Payload> {
-                (0..payload.item_count()).map(|item| payload.subset(&|at| at == item)).collect()
-            };
-            let single: Vec<Payload> = ordered.iter().flat_map(singles).collect();
-            let repeated = ordered.iter().chain(&ordered).cloned().collect();
-            ways.extend([single.iter().rev().cloned().collect(), single, repeated, ordered]);
-        }
         let usd = Usd::parse(case["usd"].as_str().unwrap()).unwrap();
-        for (number, way) in ways.iter().enumerate() {
+        for (number, way) in ways(case).iter().enumerate() {
             for (gateway, (stamps, metrics)) in charged(way).into_iter().enumerate() {
                 if stamps != usd || metrics != format!("{:.9}", usd.to_f64()) {
                     let name = &case["name"];
