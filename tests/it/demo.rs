@@ -1,7 +1,7 @@
 //! Tests of `tollgate demo` as a user runs it: piped, without HOME, with a reader that disconnects, until Ctrl-C.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -50,7 +50,7 @@ fn once_and_piped() {
     for wanted in [
         "(the default ports are in use)",
         "Claude Code 2.1.328",
-        "15 spans, 17 log records, 12 data points",
+        "15 spans, 19 log records, 12 data points",
         "- prompt = Look at the notes for CANARY-prompt-",
         "+ prompt = ▸ vault, bytes=0000000000-",
         "+ exception.message = card [CREDIT_CARD] of [EMAIL] was declined",
@@ -58,6 +58,7 @@ fn once_and_piped() {
         "+ http.request.header.authorization = ▸ dropped",
         "(added by the demo)",
         "✓  0.02277435 USD, equal to the client's figure",
+        "USD more for 2 calls of Codex on a subscription: API-equivalent, 0",
         "file:///default/acme/",
         "Look at the notes for CANARY-prompt-",
         "✓  none of",
@@ -98,6 +99,14 @@ fn serves_until_it_is_told_to_end() {
         find("export OTEL_EXPORTER_OTLP_PROTOCOL").split("OTEL_EXPORTER_OTLP_ENDPOINT=http://").nth(1).unwrap();
     find("CLAUDE_CODE_ENABLE_TELEMETRY=1");
     assert!(std::net::TcpStream::connect(endpoint).is_ok(), "{endpoint}");
+    // what is to pay and the API-equivalent stand apart on the overview: Codex's calls are on a subscription
+    let page = find("page      http://").split("http://").nth(1).unwrap().trim_end_matches('/');
+    let mut overview = std::net::TcpStream::connect(page).unwrap();
+    write!(overview, "GET / HTTP/1.0\r\nhost: {page}\r\naccept: text/html\r\n\r\n").unwrap();
+    let mut html = String::new();
+    overview.read_to_string(&mut html).unwrap();
+    let amounts = ["<strong>$0.023 to pay</strong>", "$0.067</span> API-equivalent"];
+    assert!(amounts.iter().all(|amount| html.contains(amount)), "{amounts:?}: {html}");
     let replay = run_printed(find("tollgate vault replay"));
     let text = String::from_utf8(replay.stdout).unwrap();
     assert!(replay.status.success() && text.contains("Look at the notes for CANARY-prompt-"), "{text}");

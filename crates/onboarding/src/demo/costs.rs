@@ -28,7 +28,7 @@ impl BilledCall {
         let mut priced = BTreeMap::<String, Decimal>::new();
         let is_charged =
             |item: &&TelemetryItem| matches!(item.text("tollgate.cost.status"), Some("priced" | "correction"));
-        for item in outgoing.iter().filter(is_charged) {
+        for item in outgoing.iter().filter(is_charged).filter(|item| !is_covered(item)) {
             let usd: Decimal = text(item, "tollgate.cost.usd").parse().unwrap_or_default();
             *priced.entry(request_id(item)).or_default() += usd;
         }
@@ -52,4 +52,16 @@ impl BilledCall {
     pub(super) fn agrees(&self) -> bool {
         self.usd.is_some_and(|usd| usd > Decimal::ZERO && (usd - self.client_usd).abs() <= TOLERANCE)
     }
+}
+
+/// Whether a subscription covers the item's call. Its client reports no figure of its own.
+fn is_covered(item: &TelemetryItem) -> bool {
+    item.text("tollgate.billing") == Some("subscription")
+}
+
+/// The number of calls that a subscription covers, their price by the rate table, and what of it is to pay.
+pub(super) fn covered_calls(outgoing: &[TelemetryItem]) -> (usize, [Decimal; 2]) {
+    let covered = || outgoing.iter().filter(|item| is_covered(item));
+    let sum = |key| covered().filter_map(|item| item.text(key)?.parse::<Decimal>().ok()).sum();
+    (covered().count(), ["tollgate.cost.usd", "tollgate.cost.payable_usd"].map(sum))
 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::future::LocalBoxFuture;
+use rust_decimal::Decimal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use command::admin_client::AdminClient;
@@ -149,13 +150,16 @@ async fn play_and_check(story: &mut DemoStory, gateway: &PlayedGateway) -> Resul
     }
     let rates = outgoing.iter().find_map(|item| item.text("tollgate.cost.rates")).unwrap_or("none");
     let is_priced = story.show_prices(&BilledCall::compare(&incoming, &outgoing), rates);
+    let (covered_calls, [equivalent, payable]) = costs::covered_calls(&outgoing);
+    let is_covered = equivalent > Decimal::ZERO && payable == Decimal::ZERO;
+    story.show(if is_covered { "covered" } else { "not covered" }, &[&equivalent, &covered_calls, &payable]);
     gateway.wait_until_delivered("vault").await?;
     let opened = OpenedContent::open(&outgoing, &directory.join(VAULT), &directory.join(TRYOUT_KEY)).await?;
     show_vault(story, &opened);
     let search = LeakSearch::new(requests.iter().map(|(_, request)| &**request))?;
     let is_private = show_search(story, gateway, search, &opened.documents).await?;
     let session = incoming.iter().find_map(|item| item.text("session.id")).unwrap_or_default().to_owned();
-    Ok((missing.is_empty() && is_priced && is_private, session))
+    Ok((missing.is_empty() && is_priced && is_covered && is_private, session))
 }
 
 fn show_vault(story: &mut DemoStory, opened: &OpenedContent) {

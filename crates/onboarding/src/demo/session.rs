@@ -1,5 +1,5 @@
-//! The session that is played: requests of a real Claude Code, recorded offline, and one span added by the demo, as
-//! OTLP/JSON. Times are moved so that the session has just ended; all else is the client's.
+//! The session that is played: requests of a real Claude Code, recorded offline, a span added by the demo, and calls of
+//! a Codex on a subscription, as OTLP/JSON. Times are moved so that the session has just ended.
 
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
@@ -10,7 +10,7 @@ use command::error::CommandError;
 use kernel::clock::UnixNanos;
 use otlp::{Signal, json};
 
-pub(super) const CLIENT: &str = "Claude Code 2.1.328";
+pub(super) const CLIENT: &str = "Claude Code 2.1.328 and Codex (subscription)";
 
 /// The requests of `tests/recordings/claude-code/plain`, in order of arrival.
 const RECORDED: [(Signal, &[u8]); 11] = [
@@ -31,6 +31,8 @@ const RECORDED_END: u64 = 1_795_165_533_161_000_000;
 
 /// An added span of a service, with text that redaction must remove.
 const ADDED: &str = include_str!("../../../../config/demo/added.json");
+/// Calls of another client, which says that it is signed in with a subscription: their price is not to pay.
+const SUBSCRIPTION: &str = include_str!("../../../../config/demo/subscription.json");
 /// The private texts of the added span, which must not go out.
 pub(super) const ADDED_SECRETS: [&str; 5] = [
     "ada.lovelace@example.com",
@@ -50,6 +52,7 @@ pub(super) fn build_session(now: UnixNanos) -> Result<Vec<(Signal, String)>, Com
         requests.push((signal, request));
     }
     requests.push((Signal::Traces, ADDED.to_owned()));
+    requests.push((Signal::Logs, SUBSCRIPTION.to_owned()));
     for (_, request) in &mut requests {
         let mut value = serde_json::from_str(request).map_err(|error| error.to_string())?;
         shift_times(&mut value, now.0.saturating_sub(RECORDED_END));
