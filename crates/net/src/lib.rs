@@ -11,6 +11,7 @@ mod connection_remedy;
 pub mod encoding;
 mod last_good;
 pub mod listen;
+pub mod oidc;
 mod pem;
 pub mod proxy;
 pub mod reloading_client;

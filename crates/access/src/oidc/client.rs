@@ -4,26 +4,23 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::provider::{IdentityProvider, ProviderData};
-use super::token::{TokenClaims, TokenRefusal, client_of_claims, verify_token};
 use crate::sessions::BrowserSessions;
 use kernel::clock::Clock;
 use kernel::rng::Rng;
 use kernel::sha256::hmac_sha256;
+use net::oidc::{IdentityProvider, ProviderSettings, TokenClaims};
 use net::{ProxyRules, Spawn, TlsError};
 use telemetry::admin::auth::KnownClient;
 use telemetry::admin::oidc::{OidcConfig, OidcSettings};
+use telemetry::admin::roles::RoleSet;
 
-/// Why a token gives no roles.
-#[derive(Debug, PartialEq, Eq)]
-pub enum OidcRefusal {
-    /// The token is not valid.
-    Invalid,
-    /// The provider's keys were never fetched.
-    Unavailable,
-}
+pub use net::oidc::TokenRefusal as OidcRefusal;
+
+/// Longest name of a client, in characters.
+const MAX_NAME: usize = 256;
 
 /// The resources of a client.
 pub struct OidcParts {
@@ -36,6 +33,7 @@ pub struct OidcParts {
 /// A client of an identity provider.
 pub struct OidcClient {
     pub(super) provider: Arc<IdentityProvider>,
+    settings: OidcSettings,
     pub(crate) sessions: Arc<BrowserSessions>,
     /// The key with which a login's state, nonce and verifier are derived from its cookie.
     login_key: Zeroizing<[u8; 32]>,
@@ -48,15 +46,17 @@ impl OidcClient {
     /// The CA file can't be used, or there are no root certificates.
     pub fn build(settings: OidcSettings, parts: OidcParts) -> Result<Self, TlsError> {
         let OidcParts { proxies, tasks, clock, rng } = parts;
-        let provider = Arc::new(IdentityProvider::build(settings, proxies, tasks, Arc::clone(&clock))?);
+        let OidcConfig { issuer, ca_file, .. } = settings.config.clone();
+        let trusted = ProviderSettings { issuer, ca_file };
+        let provider = Arc::new(IdentityProvider::build(trusted, proxies, tasks, Arc::clone(&clock))?);
         let mut login_key = Zeroizing::new([0; 32]);
         rng.fill(&mut *login_key);
-        let is_secure = provider.settings.public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
-        Ok(Self { provider, sessions: Arc::new(BrowserSessions::new(is_secure, clock, rng)), login_key })
+        let is_secure = settings.public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
+        Ok(Self { provider, settings, sessions: Arc::new(BrowserSessions::new(is_secure, clock, rng)), login_key })
     }
 
     pub(super) fn settings(&self) -> &OidcSettings {
-        &self.provider.settings
+        &self.settings
     }
 
     /// Whether browsers can log in.
@@ -79,22 +79,30 @@ impl OidcClient {
         Ok(client_of_claims(&claims, self.settings()))
     }
 
-    /// The claims of a token. Keys are fetched again if the token names one that is not known.
+    /// The claims of a token.
     pub(super) async fn verify(&self, token: &str, audience: &str) -> Result<TokenClaims, OidcRefusal> {
-        // What is no JWT must not make this gateway ask the provider.
-        if token.matches('.').count() != 2 {
-            return Err(OidcRefusal::Invalid);
-        }
-        let data = self.provider.data().await.ok_or(OidcRefusal::Unavailable)?;
-        let issuer = &self.settings().config.issuer;
-        let verify_with = |data: &ProviderData| verify_token(token, &data.keys, issuer, audience);
-        match verify_with(&data) {
-            Ok(claims) => Ok(claims),
-            Err(TokenRefusal::Invalid) => Err(OidcRefusal::Invalid),
-            Err(TokenRefusal::UnknownKey) => {
-                let newer = self.provider.newer_data(&data).await.ok_or(OidcRefusal::Invalid)?;
-                verify_with(&newer).map_err(|_| OidcRefusal::Invalid)
-            }
-        }
+        self.provider.verify(token, audience).await
     }
+}
+
+/// The client of a token: its roles by groups, named by the provider's id of it (`sub`) and its mail address, if there
+/// is one.
+pub(super) fn client_of_claims(claims: &TokenClaims, settings: &OidcSettings) -> KnownClient {
+    let texts = ["sub", "email"].into_iter().filter_map(|claim| claims.get(claim).and_then(Value::as_str));
+    let name = texts.collect::<Vec<_>>().join(" ").chars().take(MAX_NAME).collect();
+    KnownClient { roles: roles_of_groups(claims, settings), name }
+}
+
+fn roles_of_groups(claims: &TokenClaims, settings: &OidcSettings) -> RoleSet {
+    let is_verified = claims.get("email_verified") == Some(&Value::Bool(true));
+    if settings.config.groups_claim == "email" && !is_verified {
+        return RoleSet::default();
+    }
+    let groups = match claims.get(&settings.config.groups_claim) {
+        Some(Value::Array(groups)) => &**groups,
+        Some(group) => std::slice::from_ref(group),
+        None => &[],
+    };
+    let known = groups.iter().filter_map(|group| settings.groups.get(group.as_str()?));
+    known.copied().fold(RoleSet::default(), RoleSet::union)
 }

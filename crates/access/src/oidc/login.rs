@@ -11,16 +11,21 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::{Method, Request, header};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::{OidcClient, OidcRefusal};
-use super::provider::encode_form;
-use super::token::{TokenClaims, client_of_claims};
+use super::client::{OidcClient, OidcRefusal, client_of_claims};
 use crate::login_form::{LoginQuery, local_path, logout_router};
 use crate::sessions::find_cookie;
+use kernel::secret::Secret;
 use kernel::sha256::Sha256;
+use net::oidc::{ProviderError, ProviderMetadata, TokenClaims};
+use telemetry::admin::oidc::OidcConfig;
 use telemetry::admin::roles::Role;
 
 /// How long a login may take, in seconds.
@@ -94,9 +99,44 @@ impl OidcClient {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ]);
-        let endpoint = &data.metadata.authorization_endpoint;
+        let endpoint = Some(&data.metadata.authorization_endpoint).filter(|endpoint| !endpoint.is_empty())?;
         let separator = if endpoint.contains('?') { '&' } else { '?' };
         Some(format!("{endpoint}{separator}{query}"))
+    }
+
+    /// Exchanges an authorization code for an ID token (RFC 6749, section 4.1.3, with PKCE: RFC 7636).
+    ///
+    /// # Errors
+    /// The provider did not answer with a token.
+    async fn exchange_code(
+        &self,
+        metadata: &ProviderMetadata,
+        (code, verifier, redirect_uri): (&str, &str, &str),
+    ) -> Result<Secret, ProviderError> {
+        let OidcConfig { client_id, client_secret, .. } = &self.settings().config;
+        let mut form = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", redirect_uri),
+            ("code_verifier", verifier),
+        ];
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(&metadata.token_endpoint)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        match client_secret {
+            // RFC 6749, section 2.3.1: both parts are form-encoded first.
+            Some(secret) => {
+                let pair = format!("{}:{}", encode(client_id), encode(secret.expose()));
+                request = request.header(header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)));
+            }
+            None => form.push(("client_id", client_id)),
+        }
+        let answer = self.provider.send(request, Bytes::from(encode_form(&form))).await?;
+        let tokens: TokenAnswer =
+            serde_json::from_slice(&answer).map_err(|_| ProviderError::Invalid("the answer has no ID token"))?;
+        Ok(tokens.id_token)
     }
 
     /// Completes a login: the redirect to the page that was asked for, with the new session.
@@ -108,7 +148,7 @@ impl OidcClient {
         let code = query.code.as_deref().ok_or(LoginFailure::Refused)?;
         let data = self.provider.data().await.ok_or(LoginFailure::Unavailable)?;
         let exchange = (code, &*derive("verifier"), &*self.redirect_uri());
-        let token = self.provider.exchange_code(&data.metadata, exchange).await.map_err(|why| {
+        let token = self.exchange_code(&data.metadata, exchange).await.map_err(|why| {
             let why = why.to_string();
             tracing::warn!(why, "the identity provider did not exchange the code of a login");
             LoginFailure::Refused
@@ -135,6 +175,22 @@ impl OidcClient {
         self.sessions.begin(&mut response, headers, client, Some(end));
         Ok(response)
     }
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    id_token: Secret,
+}
+
+/// Percent-encodes a part of a query or form.
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+/// A query or form of these fields.
+fn encode_form(fields: &[(&str, &str)]) -> String {
+    let fields = fields.iter().map(|(name, value)| format!("{name}={}", encode(value)));
+    fields.collect::<Vec<_>>().join("&")
 }
 
 /// Whether an ID token answers this login (OpenID Connect Core 1.0, section 3.1.3.7): its nonce, and its authorized

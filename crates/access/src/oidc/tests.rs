@@ -1,13 +1,9 @@
 //! Tokens and browser logins against a provider of our own. (`peers oidc` has the same against Dex.)
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
@@ -15,73 +11,24 @@ use axum::routing::any;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::client::{OidcClient, OidcParts, OidcRefusal};
-use super::token::{SigningKeys, TokenRefusal, verify_token};
 use crate::access_control::{AccessControl, check_routes};
 use command::tasks::Tasks;
+use fakes::oidc::{Key, Provider, claims, keys_of, now};
 use kernel::clock::{Clock as _, ManualClock, SystemClock};
 use kernel::rng::SystemRng;
 use kernel::sha256::Sha256;
 use net::ProxyRules;
+use net::oidc::{SigningKeys, TokenFault, verify_token};
 use telemetry::Meter;
 use telemetry::admin::auth::KnownClient;
 use telemetry::admin::roles::{Role, RoleSet};
 use telemetry::admin::{AdminConfig, guard_routes};
 
 const ISSUER: &str = "https://issuer.example";
-
-/// A signing key of a provider.
-struct Key {
-    id: String,
-    encoding: EncodingKey,
-    public: Value,
-}
-
-impl Key {
-    fn new(id: &str) -> Self {
-        let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, made.as_ref()).unwrap();
-        let point = pair.public_key().as_ref();
-        let [x, y] = [&point[1..33], &point[33..65]].map(|half| BASE64_URL_SAFE_NO_PAD.encode(half));
-        let public = json!({ "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": id, "x": x, "y": y });
-        Self { id: id.to_owned(), encoding: EncodingKey::from_ec_der(made.as_ref()), public }
-    }
-
-    fn header(&self) -> Header {
-        Header { kid: Some(self.id.clone()), ..Header::new(Algorithm::ES256) }
-    }
-
-    fn sign(&self, claims: &Value) -> String {
-        encode(&self.header(), claims, &self.encoding).unwrap()
-    }
-}
-
-fn now() -> u64 {
-    SystemClock::new().now().0 / 1_000_000_000
-}
-
-/// Claims of a valid token, with these changes.
-fn claims(issuer: &str, changes: Value) -> Value {
-    let mut claims = json!({
-        "iss": issuer, "aud": "tollgate", "sub": "someone", "exp": now() + 600, "iat": now(), "groups": ["ops"],
-    });
-    for (name, value) in changes.as_object().unwrap() {
-        claims[name] = value.clone();
-    }
-    claims
-}
-
-fn keys_of(keys: &[&Key]) -> Value {
-    // a key for encryption and one of an unknown kind are no reason to refuse the others
-    let mut all =
-        vec![json!({ "kty": "new", "kid": "x" }), json!({ "kty": "RSA", "use": "enc", "n": "AQAB", "e": "AQAB" })];
-    all.extend(keys.iter().map(|key| key.public.clone()));
-    json!({ "keys": all })
-}
 
 /// A token is accepted only if its signature and each of its claims are right. (Shown to fail without the check of
 /// `nbf`, of missing claims and of `crit`.)
@@ -109,12 +56,12 @@ fn tokens_are_verified() {
         json!({ "iss": [ISSUER] }),
         json!({ "events": { "http://schemas.openid.net/event/backchannel-logout": {} } }),
     ] {
-        assert_eq!(with(changes.clone()), Err(TokenRefusal::Invalid), "{changes}");
+        assert_eq!(with(changes.clone()), Err(TokenFault::Invalid), "{changes}");
     }
     let good = key.sign(&claims(ISSUER, json!({})));
-    assert_eq!(verify(&other.sign(&claims(ISSUER, json!({})))), Err(TokenRefusal::Invalid), "another key of this id");
+    assert_eq!(verify(&other.sign(&claims(ISSUER, json!({})))), Err(TokenFault::Invalid), "another key of this id");
     let unknown = Key::new("k2").sign(&claims(ISSUER, json!({})));
-    assert_eq!(verify(&unknown), Err(TokenRefusal::UnknownKey));
+    assert_eq!(verify(&unknown), Err(TokenFault::UnknownKey));
     let parts: Vec<&str> = good.split('.').collect();
     let forged = BASE64_URL_SAFE_NO_PAD.encode(claims(ISSUER, json!({ "groups": ["admins"] })).to_string());
     for token in [
@@ -130,11 +77,11 @@ fn tokens_are_verified() {
     }
     // without a signature, and with the public key as the secret of a symmetric one
     let none = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none","kid":"k1"}"#);
-    assert_eq!(verify(&format!("{none}.{}.", parts[1])), Err(TokenRefusal::Invalid));
+    assert_eq!(verify(&format!("{none}.{}.", parts[1])), Err(TokenFault::Invalid));
     let symmetric = Header { kid: Some("k1".to_owned()), ..Header::new(Algorithm::HS256) };
     for secret in [key.public["x"].as_str().unwrap().to_owned(), key.public.to_string()] {
         let token = encode(&symmetric, &claims(ISSUER, json!({})), &EncodingKey::from_secret(secret.as_bytes()));
-        assert_eq!(verify(&token.unwrap()), Err(TokenRefusal::Invalid));
+        assert_eq!(verify(&token.unwrap()), Err(TokenFault::Invalid));
     }
     // a token of another type, and a key for another algorithm
     for (token_type, is_accepted) in
@@ -153,10 +100,10 @@ fn tokens_are_verified() {
     // an extension that must be understood, rightly signed, and an algorithm for another kind of key
     let critical = Header { crit: Some(vec!["b64".to_owned()]), ..key.header() };
     let token = encode(&critical, &claims(ISSUER, json!({})), &key.encoding).unwrap();
-    assert_eq!(verify(&token), Err(TokenRefusal::Invalid));
+    assert_eq!(verify(&token), Err(TokenFault::Invalid));
     for changed in [json!({ "alg": "RS256", "kid": "k1" }), json!({ "alg": "EdDSA", "kid": "k1" })] {
         let head = BASE64_URL_SAFE_NO_PAD.encode(changed.to_string());
-        assert_eq!(verify(&format!("{head}.{}.{}", parts[1], parts[2])), Err(TokenRefusal::Invalid), "{changed}");
+        assert_eq!(verify(&format!("{head}.{}.{}", parts[1], parts[2])), Err(TokenFault::Invalid), "{changed}");
     }
 }
 
@@ -174,90 +121,6 @@ fn a_token_without_a_key_id() {
     assert!(!verify(json!({ "keys": [] })));
     for body in ["", "[]", "{}", r#"{"keys": 1}"#] {
         assert!(SigningKeys::parse(body.as_bytes()).is_none(), "{body}");
-    }
-}
-
-/// An identity provider on a port of its own.
-struct Provider {
-    issuer: String,
-    state: Arc<ProviderState>,
-}
-
-#[derive(Default)]
-struct ProviderState {
-    /// The answer at the address of the keys.
-    keys: Mutex<Value>,
-    /// The issuer in the discovery document, if not the right one.
-    claimed_issuer: Mutex<Option<String>>,
-    /// The form of a code exchange that is expected, and the ID token for it.
-    exchange: Mutex<Option<(String, String)>>,
-    is_away: AtomicBool,
-    fetches: AtomicUsize,
-}
-
-impl Provider {
-    #[expect(clippy::disallowed_methods, reason = "a provider of the test's own")]
-    fn new(keys: Value) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let issuer = format!("http://{}/dex", listener.local_addr().unwrap());
-        let state = Arc::new(ProviderState { keys: Mutex::new(keys), ..ProviderState::default() });
-        let (served, serving_issuer) = (Arc::clone(&state), issuer.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                served.answer(&serving_issuer, &mut stream.unwrap());
-            }
-        });
-        Self { issuer, state }
-    }
-
-    fn fetches(&self) -> usize {
-        self.state.fetches.load(Ordering::SeqCst)
-    }
-}
-
-impl ProviderState {
-    fn answer(&self, issuer: &str, stream: &mut TcpStream) {
-        let mut text = String::new();
-        let mut part = [0; 4096];
-        loop {
-            let length = stream.read(&mut part).unwrap_or(0);
-            text.push_str(std::str::from_utf8(&part[..length]).unwrap());
-            let body = text.split_once("\r\n\r\n").map(|(head, body)| (head.to_lowercase(), body.len()));
-            let wanted = |head: &str| {
-                head.split("content-length: ")
-                    .nth(1)
-                    .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse().unwrap())
-            };
-            if length == 0 || body.is_some_and(|(head, length)| length >= wanted(&head)) {
-                break;
-            }
-        }
-        if self.is_away.load(Ordering::SeqCst) {
-            return;
-        }
-        let path = text.split(' ').nth(1).unwrap_or_default();
-        let (status, body) = match path {
-            "/dex/.well-known/openid-configuration" => {
-                self.fetches.fetch_add(1, Ordering::SeqCst);
-                let claimed = self.claimed_issuer.lock().clone().unwrap_or_else(|| issuer.to_owned());
-                let at = |name: &str| format!("{issuer}/{name}");
-                let document = json!({
-                    "issuer": claimed, "authorization_endpoint": at("auth"), "token_endpoint": at("token"), "jwks_uri": at("keys"),
-                });
-                (200, document)
-            }
-            "/dex/keys" => (200, self.keys.lock().clone()),
-            "/dex/token" => match self.exchange.lock().take() {
-                Some((form, token)) if text.ends_with(&format!("\r\n\r\n{form}")) => {
-                    (200, json!({ "id_token": token }))
-                }
-                _ => (400, json!({ "error": "invalid_grant" })),
-            },
-            _ => (404, json!({})),
-        };
-        let body = body.to_string();
-        let length = body.len();
-        let _ = write!(stream, "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
     }
 }
 

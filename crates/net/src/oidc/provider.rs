@@ -2,24 +2,21 @@
 //! again after an hour or for a token with an unknown key, at most once in 30 s; if the provider is away, the last ones
 //! stay in use. Answers are bounded in time and size; endpoints must have TLS, except on loopback.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Method, Request, header};
 use parking_lot::RwLock;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use super::token::SigningKeys;
+use super::token::{SigningKeys, TokenClaims, TokenFault, TokenRefusal, verify_token};
+use crate::client::{self, HttpClient, read_response, upload_body};
+use crate::{ProxyRules, Spawn, TlsError, tls};
 use kernel::clock::Clock;
-use kernel::secret::Secret;
-use net::client::{self, HttpClient, read_response, upload_body};
-use net::{ProxyRules, Spawn, TlsError, tls};
-use telemetry::admin::oidc::{OidcConfig, OidcSettings, is_protected_url};
+use telemetry::admin::oidc::is_protected_url;
 
 /// Largest answer of a provider, in bytes.
 const MAX_ANSWER_BYTES: usize = 512 << 10;
@@ -32,7 +29,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Why a provider gave no usable answer. No variant holds text that the provider sent.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProviderError {
+pub enum ProviderError {
     #[error("no answer in time")]
     TimedOut,
     #[error("{0}")]
@@ -47,22 +44,36 @@ pub(super) enum ProviderError {
 
 /// The used parts of a discovery document (OpenID Connect Discovery 1.0, section 3).
 #[derive(Deserialize)]
-pub(super) struct ProviderMetadata {
+pub struct ProviderMetadata {
     issuer: String,
-    pub(super) authorization_endpoint: String,
-    pub(super) token_endpoint: String,
+    /// Where browsers log in; empty at a provider that only issues tokens.
+    #[serde(default)]
+    pub authorization_endpoint: String,
+    /// Where codes are exchanged; empty as above.
+    #[serde(default)]
+    pub token_endpoint: String,
     jwks_uri: String,
 }
 
 /// A provider as last fetched.
-pub(super) struct ProviderData {
-    pub(super) metadata: ProviderMetadata,
-    pub(super) keys: SigningKeys,
+pub struct ProviderData {
+    pub metadata: ProviderMetadata,
+    keys: SigningKeys,
     fetched_at: Duration,
 }
 
-pub(super) struct IdentityProvider {
-    pub(super) settings: OidcSettings,
+/// Which provider is trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderSettings {
+    /// The issuer, exactly as tokens and the discovery document name it.
+    pub issuer: String,
+    /// Path of the authorities (PEM) that sign the provider's certificate; `None`: those of the system.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A client of one provider.
+pub struct IdentityProvider {
+    settings: ProviderSettings,
     client: HttpClient,
     clock: Arc<dyn Clock>,
     current: RwLock<Option<Arc<ProviderData>>>,
@@ -76,14 +87,14 @@ impl IdentityProvider {
     ///
     /// # Errors
     /// The CA file can't be used, or there are no root certificates.
-    pub(super) fn build(
-        settings: OidcSettings,
+    pub fn build(
+        settings: ProviderSettings,
         proxies: Arc<ProxyRules>,
         tasks: Arc<dyn Spawn>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, TlsError> {
-        let ca_file = settings.config.ca_file.clone();
-        let tls = (settings.config.issuer.starts_with("https://") || ca_file.is_some())
+        let ca_file = settings.ca_file.clone();
+        let tls = (settings.issuer.starts_with("https://") || ca_file.is_some())
             .then(|| tls::ClientTlsSettings { ca_file, ..tls::ClientTlsSettings::default() });
         let client =
             HttpClient::build(&client::ClientSettings { tls, http2_only: false }, proxies, Arc::clone(&tasks))?;
@@ -92,7 +103,7 @@ impl IdentityProvider {
     }
 
     /// The provider's data; `None` if they were never fetched. Fetches them if they are missing or old.
-    pub(super) async fn data(self: &Arc<Self>) -> Option<Arc<ProviderData>> {
+    pub async fn data(self: &Arc<Self>) -> Option<Arc<ProviderData>> {
         let current = self.current.read().clone();
         match current {
             Some(data) if self.clock.monotonic().saturating_sub(data.fetched_at) < MAX_AGE => Some(data),
@@ -105,8 +116,29 @@ impl IdentityProvider {
         }
     }
 
+    /// The claims of a token for `audience`. Keys are fetched again if the token names one that is not known.
+    ///
+    /// # Errors
+    /// The token is not valid, or can't be verified now.
+    pub async fn verify(self: &Arc<Self>, token: &str, audience: &str) -> Result<TokenClaims, TokenRefusal> {
+        // What is no JWT must not make this gateway ask the provider.
+        if token.matches('.').count() != 2 {
+            return Err(TokenRefusal::Invalid);
+        }
+        let data = self.data().await.ok_or(TokenRefusal::Unavailable)?;
+        let verify_with = |data: &ProviderData| verify_token(token, &data.keys, &self.settings.issuer, audience);
+        match verify_with(&data) {
+            Ok(claims) => Ok(claims),
+            Err(TokenFault::Invalid) => Err(TokenRefusal::Invalid),
+            Err(TokenFault::UnknownKey) => {
+                let newer = self.newer_data(&data).await.ok_or(TokenRefusal::Invalid)?;
+                verify_with(&newer).map_err(|_| TokenRefusal::Invalid)
+            }
+        }
+    }
+
     /// Data newer than `known`, if there are any: for a token whose key `known` does not have.
-    pub(super) async fn newer_data(self: &Arc<Self>, known: &ProviderData) -> Option<Arc<ProviderData>> {
+    async fn newer_data(self: &Arc<Self>, known: &ProviderData) -> Option<Arc<ProviderData>> {
         let data = self.fetch_if_due(Arc::clone(&self.last_fetch).lock_owned().await).await?;
         (data.fetched_at > known.fetched_at).then_some(data)
     }
@@ -142,7 +174,7 @@ impl IdentityProvider {
     }
 
     async fn fetch(&self, now: Duration) -> Result<ProviderData, ProviderError> {
-        let issuer = &self.settings.config.issuer;
+        let issuer = &self.settings.issuer;
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let metadata: ProviderMetadata = serde_json::from_slice(&self.get(&url).await?)
             .map_err(|_| ProviderError::Invalid("the discovery document is not understood"))?;
@@ -151,7 +183,7 @@ impl IdentityProvider {
             return Err(ProviderError::Invalid("the discovery document names another issuer"));
         }
         let endpoints = [&metadata.authorization_endpoint, &metadata.token_endpoint, &metadata.jwks_uri];
-        if !endpoints.iter().all(|url| is_protected_url(url)) {
+        if !endpoints.iter().all(|url| url.is_empty() || is_protected_url(url)) {
             return Err(ProviderError::Invalid("the discovery document names an address without TLS"));
         }
         let keys = SigningKeys::parse(&self.get(&metadata.jwks_uri).await?);
@@ -164,42 +196,11 @@ impl IdentityProvider {
         self.send(request, Bytes::new()).await
     }
 
-    /// Exchanges an authorization code for an ID token (RFC 6749, section 4.1.3, with PKCE: RFC 7636).
+    /// Sends a request to the provider; the answer is bounded in time and size.
     ///
     /// # Errors
-    /// The provider did not answer with a token.
-    pub(super) async fn exchange_code(
-        &self,
-        metadata: &ProviderMetadata,
-        (code, verifier, redirect_uri): (&str, &str, &str),
-    ) -> Result<Secret, ProviderError> {
-        let OidcConfig { client_id, client_secret, .. } = &self.settings.config;
-        let mut form = vec![
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", redirect_uri),
-            ("code_verifier", verifier),
-        ];
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(&metadata.token_endpoint)
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        match client_secret {
-            // RFC 6749, section 2.3.1: both parts are form-encoded first.
-            Some(secret) => {
-                let pair = format!("{}:{}", encode(client_id), encode(secret.expose()));
-                request = request.header(header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)));
-            }
-            None => form.push(("client_id", client_id)),
-        }
-        let answer = self.send(request, Bytes::from(encode_form(&form))).await?;
-        let tokens: TokenAnswer =
-            serde_json::from_slice(&answer).map_err(|_| ProviderError::Invalid("the answer has no ID token"))?;
-        Ok(tokens.id_token)
-    }
-
-    async fn send(&self, request: http::request::Builder, body: Bytes) -> Result<Bytes, ProviderError> {
+    /// No usable answer came.
+    pub async fn send(&self, request: http::request::Builder, body: Bytes) -> Result<Bytes, ProviderError> {
         let request = request.body(upload_body([body]));
         let request = request.map_err(|_| ProviderError::Invalid("an address of the provider is not a valid URL"))?;
         let exchange = async {
@@ -213,20 +214,4 @@ impl IdentityProvider {
         };
         tokio::time::timeout(ANSWER_TIMEOUT, exchange).await.unwrap_or(Err(ProviderError::TimedOut))
     }
-}
-
-#[derive(Deserialize)]
-struct TokenAnswer {
-    id_token: Secret,
-}
-
-/// Percent-encodes a part of a query or form.
-pub(super) fn encode(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
-}
-
-/// A query or form of these fields.
-pub(super) fn encode_form(fields: &[(&str, &str)]) -> String {
-    let fields = fields.iter().map(|(name, value)| format!("{name}={}", encode(value)));
-    fields.collect::<Vec<_>>().join("&")
 }

@@ -5,34 +5,38 @@ use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
 
-use telemetry::admin::auth::KnownClient;
-use telemetry::admin::oidc::OidcSettings;
-use telemetry::admin::roles::RoleSet;
-
 /// Largest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 16 << 10;
 /// How far the provider's clock may be off, in seconds.
 const LEEWAY_SECONDS: u64 = 60;
-/// Longest name of a client, in characters.
-const MAX_NAME: usize = 256;
 
-pub(super) type TokenClaims = Map<String, Value>;
+/// The claims of a verified token.
+pub type TokenClaims = Map<String, Value>;
 
-/// Why a token is not accepted.
+/// Why a token is not accepted with some keys.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum TokenRefusal {
+pub enum TokenFault {
     /// The token is no JWT that could be valid, or its signature or a claim is wrong.
     Invalid,
     /// The token names a key that the provider's keys do not contain; newer keys may.
     UnknownKey,
 }
 
+/// Why a token is not accepted, after the keys were fetched again if need be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenRefusal {
+    /// The token is not valid.
+    Invalid,
+    /// The provider's keys were never fetched.
+    Unavailable,
+}
+
 /// The keys with which a provider signs.
-pub(super) struct SigningKeys(Vec<Jwk>);
+pub struct SigningKeys(Vec<Jwk>);
 
 impl SigningKeys {
     /// Reads a JWKS (RFC 7517). Keys of unknown kinds and keys for encryption are left out, as section 5 requires.
-    pub(super) fn parse(body: &[u8]) -> Option<Self> {
+    pub fn parse(body: &[u8]) -> Option<Self> {
         let set: Value = serde_json::from_slice(body).ok()?;
         let keys = set.get("keys")?.as_array()?.iter();
         let keys = keys.filter_map(|key| serde_json::from_value::<Jwk>(key.clone()).ok());
@@ -79,25 +83,20 @@ fn is_accepted_type(token_type: Option<&str>) -> bool {
 ///
 /// # Errors
 /// Why the token is not accepted.
-pub(super) fn verify_token(
-    token: &str,
-    keys: &SigningKeys,
-    issuer: &str,
-    audience: &str,
-) -> Result<TokenClaims, TokenRefusal> {
+pub fn verify_token(token: &str, keys: &SigningKeys, issuer: &str, audience: &str) -> Result<TokenClaims, TokenFault> {
     if token.len() > MAX_TOKEN_BYTES {
-        return Err(TokenRefusal::Invalid);
+        return Err(TokenFault::Invalid);
     }
-    let header = jsonwebtoken::decode_header(token).map_err(|_| TokenRefusal::Invalid)?;
+    let header = jsonwebtoken::decode_header(token).map_err(|_| TokenFault::Invalid)?;
     // RFC 7515, section 4.1.11: no extension is understood here.
     if header.crit.is_some() || !is_accepted_type(header.typ.as_deref()) {
-        return Err(TokenRefusal::Invalid);
+        return Err(TokenFault::Invalid);
     }
-    let key = keys.find(header.kid.as_deref()).ok_or(TokenRefusal::UnknownKey)?;
+    let key = keys.find(header.kid.as_deref()).ok_or(TokenFault::UnknownKey)?;
     if !is_accepted(header.alg, key) {
-        return Err(TokenRefusal::Invalid);
+        return Err(TokenFault::Invalid);
     }
-    let decoding_key = DecodingKey::from_jwk(key).map_err(|_| TokenRefusal::Invalid)?;
+    let decoding_key = DecodingKey::from_jwk(key).map_err(|_| TokenFault::Invalid)?;
     let mut validation = Validation::new(header.alg);
     validation.leeway = LEEWAY_SECONDS;
     validation.validate_nbf = true;
@@ -105,30 +104,8 @@ pub(super) fn verify_token(
     validation.set_audience(&[audience]);
     validation.set_required_spec_claims(&["exp", "iss", "aud"]);
     let verified = jsonwebtoken::decode::<TokenClaims>(token, &decoding_key, &validation);
-    let claims = verified.map_err(|_| TokenRefusal::Invalid)?.claims;
+    let claims = verified.map_err(|_| TokenFault::Invalid)?.claims;
     // The library accepts a list of issuers. `events` is in logout and security event tokens (RFC 8417), typed or not.
     let is_from_issuer = claims.get("iss").and_then(Value::as_str) == Some(issuer);
-    if is_from_issuer && !claims.contains_key("events") { Ok(claims) } else { Err(TokenRefusal::Invalid) }
-}
-
-/// The client of a token: its roles by groups, named by the provider's id of it (`sub`) and its mail address, if there
-/// is one.
-pub(super) fn client_of_claims(claims: &TokenClaims, settings: &OidcSettings) -> KnownClient {
-    let texts = ["sub", "email"].into_iter().filter_map(|claim| claims.get(claim).and_then(Value::as_str));
-    let name = texts.collect::<Vec<_>>().join(" ").chars().take(MAX_NAME).collect();
-    KnownClient { roles: roles_of_groups(claims, settings), name }
-}
-
-fn roles_of_groups(claims: &TokenClaims, settings: &OidcSettings) -> RoleSet {
-    let is_verified = claims.get("email_verified") == Some(&Value::Bool(true));
-    if settings.config.groups_claim == "email" && !is_verified {
-        return RoleSet::default();
-    }
-    let groups = match claims.get(&settings.config.groups_claim) {
-        Some(Value::Array(groups)) => &**groups,
-        Some(group) => std::slice::from_ref(group),
-        None => &[],
-    };
-    let known = groups.iter().filter_map(|group| settings.groups.get(group.as_str()?));
-    known.copied().fold(RoleSet::default(), RoleSet::union)
+    if is_from_issuer && !claims.contains_key("events") { Ok(claims) } else { Err(TokenFault::Invalid) }
 }
