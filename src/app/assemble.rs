@@ -48,7 +48,7 @@ use pipeline::{EnginePlan, Exporter, Processor, RequestSource};
 use processors::spec::{ProcessorDeps, ProcessorStorage};
 use receivers::claude_code_hooks::ClaudeCodeHooksReceiver;
 use receivers::kafka::{EffectsSenderParts, KafkaReceiver, PartitionHandOver};
-use receivers::otlp;
+use receivers::{OidcSenderParts, otlp};
 use telemetry::names;
 use tracker::RunTracker;
 
@@ -260,15 +260,16 @@ impl GatewayAssembler<'_> {
         processors: &BuiltProcessors,
     ) -> Result<BuiltReceivers, StartError> {
         let mut built = BuiltReceivers::default();
+        let (sockets, oidc) = (&self.reload_resources.sockets, self.oidc_sender_parts());
         for ConfiguredComponent { id, value } in receivers {
             match value {
                 ReceiverSettings::Otlp(settings) => {
-                    let receiver = otlp::OtlpReceiver::build(id_text(&id), settings);
-                    built.listeners.push(listen_for_otlp(receiver.with_sockets(self.reload_resources.sockets.clone())));
+                    let receiver = otlp::OtlpReceiver::build(id_text(&id), settings).with_oidc(oidc.clone());
+                    built.listeners.push(listen_for_otlp(receiver.with_sockets(sockets.clone())));
                 }
                 ReceiverSettings::ClaudeCodeHooks(settings) => {
-                    let receiver = ClaudeCodeHooksReceiver::build(id_text(&id), settings);
-                    let receiver = receiver.with_sockets(self.reload_resources.sockets.clone());
+                    let receiver = ClaudeCodeHooksReceiver::build(id_text(&id), settings).with_oidc(oidc.clone());
+                    let receiver = receiver.with_sockets(sockets.clone());
                     let clock = Arc::clone(&self.resources.deps.clock);
                     built.listeners.push(listen_for_hooks(receiver, clock));
                 }
@@ -387,6 +388,13 @@ impl GatewayAssembler<'_> {
             }
         };
         Some(background_task("runs connector", || (), run))
+    }
+
+    /// What receivers need to verify tokens of an identity provider.
+    fn oidc_sender_parts(&self) -> OidcSenderParts {
+        let proxies = Arc::clone(&self.processor_deps.proxies);
+        let (tasks, clock) = (Arc::clone(&self.resources.tasks), Arc::clone(&self.resources.deps.clock));
+        OidcSenderParts { proxies, tasks, clock }
     }
 
     /// The client of the identity provider, if one is configured.

@@ -144,6 +144,7 @@ impl DryRun {
         let refused = payload.items().map(|item| refusal_reason(&payload, item, self.max_item_bytes)).collect();
         let origin = BatchOrigin {
             account: "default".into(),
+            identity: pipeline::ClientIdentity::Unverified,
             receiver: "explain".into(),
             trust: self.trust,
             received: self.deps.clock.now(),

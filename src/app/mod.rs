@@ -36,6 +36,7 @@ mod reported_outcomes;
 pub mod resolve;
 mod running;
 pub mod seen_keys;
+mod sender_identities;
 mod shutdown;
 pub(crate) mod spool_changes;
 pub(crate) mod start_checks;

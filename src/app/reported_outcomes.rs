@@ -11,7 +11,7 @@ use kernel::clock::Clock;
 use net::Spawn;
 use net::spawn::run_blocking;
 use otlp::Signal;
-use pipeline::{BytePermit, Clearance, InternalInput, Outcome as Answer, Submission, Trust};
+use pipeline::{BytePermit, Clearance, ClientIdentity, InternalInput, Outcome as Answer, Submission, Trust};
 use runs::{OutcomeError, OutcomeStore, RunOutcome, RunSource, run_key};
 use tracker::RunTracker;
 
@@ -48,6 +48,7 @@ impl OutcomeStore for ReportedOutcomes {
                 wire: bytes::Bytes::new(),
                 permit: BytePermit::new(),
                 account: account.into(),
+                identity: ClientIdentity::Unverified,
                 receiver: "api".into(),
                 transport: "http",
                 trust: Trust::Internal,

@@ -68,6 +68,7 @@ impl Line {
     fn pass(&self, payload: Payload, commit: bool) -> Payload {
         let origin = BatchOrigin {
             account: "default".into(),
+            identity: pipeline::ClientIdentity::Unverified,
             receiver: "otlp".into(),
             trust: Trust::ThirdParty,
             received: UnixNanos(1),

@@ -9,6 +9,7 @@ use kernel::clock::UnixNanos;
 use otlp::Payload;
 
 use super::clearance::{Clearance, Trust};
+use super::identity::ClientIdentity;
 use super::inquiry::InquiryAnswer;
 
 /// Where a batch came from and when.
@@ -16,6 +17,8 @@ use super::inquiry::InquiryAnswer;
 pub struct BatchOrigin {
     /// Account of the client's credential; `default` without one. Rate limits and the vault are separate per account.
     pub account: Arc<str>,
+    /// Who sent the request, as its credential proves.
+    pub identity: ClientIdentity,
     /// Id of the receiver, e.g. `otlp`.
     pub receiver: Arc<str>,
     /// Whether the receiver is `trust: internal`, in which case the stamps of an upstream tollgate are kept.

@@ -18,6 +18,7 @@ pub mod disk;
 pub mod effects;
 pub mod engine;
 pub mod forward_label;
+pub mod identity;
 pub mod inlet;
 pub mod inquiry;
 pub mod item_refusal;
@@ -43,6 +44,7 @@ pub use component::{
     AttemptFailure, ExportRequest, Exporter, Processor, Receiver, RequestSource, SourceRequest, TicketResult, Ticketer,
 };
 pub use disk::{Directory, Disk, DiskFile, RealDisk};
+pub use identity::{ClientIdentity, VerifiedIdentity};
 pub use inlet::entry::{Inlet, ReceiverInlet};
 pub use inlet::{ByteBudget, BytePermit, InternalInput, SourceRecord, Submission};
 pub use inquiry::{Inquiry, InquiryAnswer};

@@ -59,7 +59,11 @@ fn tls_uses(valid: &ValidSettings) -> Vec<(String, TlsFiles)> {
         if let ReceiverSettings::Kafka(kafka) = &placed.value {
             uses.extend(TlsFiles::brokers(&kafka.brokers).map(|files| (format!("{path}.tls"), files)));
         }
-        for port in placed.value.ports().into_iter().flat_map(|view| view.ports) {
+        let view = placed.value.ports();
+        let provider = view.as_ref().and_then(|view| view.auth?.oidc.as_ref()).map(|oidc| &oidc.provider);
+        let authority = provider.map(|provider| TlsFiles::authority(provider.ca_file.as_deref()));
+        uses.extend(authority.map(|files| (format!("{path}.auth.oidc"), files)));
+        for port in view.into_iter().flat_map(|view| view.ports) {
             let settings = port.tls.cloned();
             uses.extend(settings.map(|tls| (format!("{path}.{}", port.key("tls")), TlsFiles::Port(tls))));
         }

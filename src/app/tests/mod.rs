@@ -88,6 +88,7 @@ fn submit(inlet: &Arc<Inlet>, wire: Bytes) -> BoxFuture<'static, Outcome> {
         wire,
         permit: BytePermit::new(),
         account: "default".into(),
+        identity: pipeline::ClientIdentity::Unverified,
         receiver: "otlp".into(),
         transport: "grpc",
         trust: Trust::ThirdParty,

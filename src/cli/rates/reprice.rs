@@ -254,6 +254,7 @@ impl CallPricer {
         self.batches += 1;
         let origin = BatchOrigin {
             account: "default".into(),
+            identity: pipeline::ClientIdentity::Unverified,
             receiver: "file".into(),
             trust: Trust::Internal,
             received: UnixNanos(1),

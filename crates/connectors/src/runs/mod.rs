@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use kernel::clock::Clock;
 use otlp::Signal;
 use pipeline::{
-    BytePermit, Clearance, ContentState, Inlet, InternalInput, Outcome, Reason, RequestSource, SourceRequest,
-    Submission, TextState, Trust,
+    BytePermit, Clearance, ClientIdentity, ContentState, Inlet, InternalInput, Outcome, Reason, RequestSource,
+    SourceRequest, Submission, TextState, Trust,
 };
 use telemetry::{Counter, Meter, names};
 
@@ -122,8 +122,8 @@ impl RunsConnector {
         let mut permit = BytePermit::new();
         inlet.budget().charge(&mut permit, wire.len()).await?;
         let (receiver, transport, trust) = (Arc::clone(&self.id), "connector", Trust::Internal);
-        let effects = Vec::new();
-        Ok(Submission { signal, wire, permit, account, receiver, transport, trust, effects, source_record: None })
+        let (identity, effects, source_record) = (ClientIdentity::Unverified, Vec::new(), None);
+        Ok(Submission { signal, wire, permit, account, identity, receiver, transport, trust, effects, source_record })
     }
 
     /// The connector's component id, for logs.

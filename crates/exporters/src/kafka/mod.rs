@@ -31,7 +31,7 @@ use net::spawn::run_blocking;
 use otlp::Signal;
 use pipeline::repeats::RequestFingerprint;
 use pipeline::worker::fingerprint;
-use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
+use pipeline::{AttemptFailure, ClientIdentity, ExportRequest, Exporter, Outcome, Reason, Trust};
 use telemetry::names;
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ impl RecordsOf<'_> {
     /// Reads all bytes, so it is called only when an attempt has failed, or one that did is remembered.
     fn id(&self) -> RecordsId {
         let ExportRequest { account, signal, body, .. } = self.request;
-        (fingerprint(account, self.topic, *signal, &body.joined()), self.partitions)
+        (fingerprint((account, &ClientIdentity::Unverified), self.topic, *signal, &body.joined()), self.partitions)
     }
 }
 

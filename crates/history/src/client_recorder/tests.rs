@@ -44,6 +44,7 @@ fn recorder() -> (ClientRecorder, Arc<ClientTable>) {
 fn pass(recorder: &ClientRecorder, account: &str, received: u64, payload: Payload, with_facts: bool) {
     let origin = BatchOrigin {
         account: account.into(),
+        identity: pipeline::ClientIdentity::Unverified,
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
         received: UnixNanos(received),

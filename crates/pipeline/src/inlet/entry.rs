@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::accounts::AccountLimiter;
 use crate::batch::Effect;
 use crate::clearance::{Clearance, Trust};
+use crate::identity::ClientIdentity;
 use crate::inlet::{ByteBudget, BytePermit, InternalInput, Submission};
 use crate::outcome::{Outcome, Reason};
 use crate::receipt::RequestRegistry;
@@ -158,6 +159,7 @@ impl ReceiverInlet {
             wire: Bytes::new(),
             permit,
             account: "default".into(),
+            identity: ClientIdentity::Unverified,
             receiver: Arc::clone(&self.receiver),
             transport: "internal",
             trust: Trust::Internal,

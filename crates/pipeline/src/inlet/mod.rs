@@ -16,6 +16,7 @@ use otlp::Signal;
 
 use super::batch::Effect;
 use super::clearance::{Clearance, Trust};
+use super::identity::ClientIdentity;
 use super::outcome::{Outcome, Reason};
 use super::pressure::{MemoryLevel, MemoryPressure};
 
@@ -34,6 +35,8 @@ pub struct Submission {
     pub permit: BytePermit,
     /// Account of the credential; `default` without one.
     pub account: Arc<str>,
+    /// Who sent the request, as the credential proves.
+    pub identity: ClientIdentity,
     /// Component id of the receiver, e.g. `otlp`.
     pub receiver: Arc<str>,
     /// `grpc` or `http`.

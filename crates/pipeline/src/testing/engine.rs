@@ -20,8 +20,8 @@ use prost::Message;
 
 use crate::spool::{RecordKind, SpoolRecord};
 use crate::{
-    Batch, BatchOrigin, Clearance, ContentState, Effect, ExportRequest, Exporter, Outcome, Processor, Reason,
-    RecordDraft, TextState, TicketResult, Ticketer, Trust,
+    Batch, BatchOrigin, Clearance, ClientIdentity, ContentState, Effect, ExportRequest, Exporter, Outcome, Processor,
+    Reason, RecordDraft, TextState, TicketResult, Ticketer, Trust,
 };
 use kernel::clock::{Clock, UnixNanos};
 use otlp::{OwnedValue, Payload, Signal, SlotId, TextField};
@@ -128,6 +128,7 @@ pub fn item_names(payload: &Payload) -> Vec<String> {
 pub fn origin() -> Arc<BatchOrigin> {
     Arc::new(BatchOrigin {
         account: "default".into(),
+        identity: ClientIdentity::Unverified,
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
         received: UnixNanos(1),

@@ -14,7 +14,7 @@ use crate::receipt::{OpenRequest, RequestRegistry};
 use crate::repeats::{AnswerSender, RepeatLimits, RepeatedRequests};
 use crate::tap::Tap;
 use crate::worker::AdmittedRequest;
-use crate::{ByteBudget, Inlet, Outcome, ReceiverInlet, Submission};
+use crate::{ByteBudget, ClientIdentity, Inlet, Outcome, ReceiverInlet, Submission};
 use kernel::clock::Clock;
 use otlp::Signal;
 use telemetry::Meter;
@@ -58,6 +58,7 @@ pub fn inlet_over(
 pub struct ReceivedRequest {
     pub signal: Signal,
     pub account: String,
+    pub identity: ClientIdentity,
     pub wire: Bytes,
     /// Bytes that it held of the budget.
     pub charged: usize,
@@ -103,9 +104,10 @@ impl FakeEngine {
     }
 
     fn process(&self, submission: Submission, answer: Answer) {
-        let Submission { signal, account, wire, permit, .. } = &submission;
-        let (account, wire) = (account.to_string(), wire.clone());
-        self.requests.lock().push(ReceivedRequest { signal: *signal, account, wire, charged: permit.bytes() });
+        let Submission { signal, account, identity, wire, permit, .. } = &submission;
+        let (account, identity, wire) = (account.to_string(), identity.clone(), wire.clone());
+        let (signal, charged) = (*signal, permit.bytes());
+        self.requests.lock().push(ReceivedRequest { signal, account, identity, wire, charged });
         let outcome = self.outcomes.lock().pop_front().unwrap_or(Outcome::Accepted);
         self.held.lock().push((submission, outcome, answer));
         if !self.holds_answers.load(Ordering::SeqCst) {

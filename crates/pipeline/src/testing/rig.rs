@@ -18,8 +18,8 @@ use crate::forward_label::ForwardLabel;
 use crate::inquiry::ErrandRunner;
 use crate::spool::{CommitStep, Committer, Spool, SpoolKey, SpoolSettings, StoredRecord};
 use crate::{
-    BytePermit, Disk, EngineLimits, EnginePlan, Exporter, Outcome, OutletSettings, PipelinePlan, Processor, RealDisk,
-    Submission, Trust, inquiry, offload, workers,
+    BytePermit, ClientIdentity, Disk, EngineLimits, EnginePlan, Exporter, Outcome, OutletSettings, PipelinePlan,
+    Processor, RealDisk, Submission, Trust, inquiry, offload, workers,
 };
 use kernel::clock::{ManualClock, UnixNanos};
 use kernel::rng::SeededRng;
@@ -135,6 +135,7 @@ pub fn submission(wire: Bytes, permit: BytePermit) -> Submission {
         wire,
         permit,
         account: "default".into(),
+        identity: ClientIdentity::Unverified,
         receiver: "otlp".into(),
         transport: "grpc",
         trust: Trust::ThirdParty,

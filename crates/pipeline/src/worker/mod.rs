@@ -21,6 +21,7 @@ use super::batch::{Batch, BatchOrigin, Effect};
 use super::bisect;
 use super::clearance::Clearance;
 use super::effects::Applier;
+use super::identity::ClientIdentity;
 use super::inlet::{BytePermit, InternalInput, SourceRecord, Submission};
 use super::inquiry::ErrandRunner;
 use super::outcome::{Outcome, Reason};
@@ -126,10 +127,12 @@ impl Worker {
     pub fn process_request(self: &Arc<Self>, request: AdmittedRequest) {
         let turn_began = self.clock.monotonic();
         let AdmittedRequest { submission, received, waiter, open, internal } = request;
-        let Submission { signal, wire, permit, account, receiver, trust, mut effects, source_record, .. } = submission;
+        let Submission { signal, wire, permit, account, identity, receiver, trust, mut effects, source_record, .. } =
+            submission;
         // Requests that tollgate makes are never repeats: each has its own effects.
         let own_id = internal.as_ref().map(|_| self.rng.id());
-        let fingerprint = fingerprint(&account, &receiver, signal, own_id.as_ref().map_or(&*wire, |id| id.as_slice()));
+        let bytes = own_id.as_ref().map_or(&*wire, |id| id.as_slice());
+        let fingerprint = fingerprint((&account, &identity), &receiver, signal, bytes);
         let is_only_effects = internal.is_some() && wire.is_empty();
         let clearance = internal.map_or(Clearance::RECEIVED, |input| {
             effects.extend(input.effects);
@@ -147,7 +150,7 @@ impl Worker {
         let record = source_record.as_ref().map(|record| record_batch_id(&account, &receiver, record));
         let (id, source_record) =
             (record.unwrap_or_else(|| self.rng.id()), source_record.map(|record| record.position));
-        let origin = Arc::new(BatchOrigin { account, receiver, trust, received, id, repeat, source_record });
+        let origin = Arc::new(BatchOrigin { account, identity, receiver, trust, received, id, repeat, source_record });
         let payload = self.parse(signal, wire.clone());
         let mut work = RequestWork {
             origin,
@@ -344,7 +347,13 @@ fn record_batch_id(account: &str, receiver: &str, record: &SourceRecord) -> [u8;
 }
 
 /// The digest by which equal requests are recognised.
-pub fn fingerprint(account: &str, receiver: &str, signal: Signal, wire: &[u8]) -> RequestFingerprint {
-    let parts = [account.as_bytes(), receiver.as_bytes(), signal.as_str().as_bytes(), wire];
+pub fn fingerprint(
+    (account, identity): (&str, &ClientIdentity),
+    receiver: &str,
+    signal: Signal,
+    wire: &[u8],
+) -> RequestFingerprint {
+    let mut parts = vec![account.as_bytes(), receiver.as_bytes(), signal.as_str().as_bytes(), wire];
+    parts.extend(identity.fingerprint_parts());
     Sha256::short_list(&parts)
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::engine::{Drafter, Sink, Step, Tally, attributes, sorted, spans};
 use crate::testing::rig::{Parts, Rig, submission};
-use crate::{Exporter, Processor, Trust};
+use crate::{Exporter, Processor, Trust, VerifiedIdentity};
 
 fn rig(processors: Vec<Arc<dyn Processor>>) -> (Rig, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -165,9 +165,27 @@ proptest! {
     }
 }
 
-/// Requests that differ in account, receiver, signal or body must have different fingerprints.
+/// Requests that differ in account, verified identity, receiver, signal or body must have different fingerprints.
 #[test]
 fn fingerprints_differ() {
+    let identity = |user: &str, tenant: &str, groups: &[&str]| {
+        let id = |text: &str| Some(text.into()).filter(|_| !text.is_empty());
+        let groups = groups.iter().map(|group| (*group).into()).collect();
+        ClientIdentity::Verified(Arc::new(VerifiedIdentity { user: id(user), tenant: id(tenant), groups }))
+    };
+    let fingerprint_of = |identity: &ClientIdentity| fingerprint(("a", identity), "r", Signal::Traces, b"x");
+    let identities = [
+        ClientIdentity::Unverified,
+        identity("ann", "", &[]),
+        identity("bob", "", &[]),
+        identity("", "ann", &[]),
+        identity("ann", "", &["dev"]),
+    ];
+    let distinct: std::collections::HashSet<_> = identities.iter().map(fingerprint_of).collect();
+    assert_eq!(distinct.len(), identities.len(), "equal bytes of two users are two requests");
+    let fingerprint = |account, receiver, signal, body: &[u8]| {
+        fingerprint((account, &ClientIdentity::Unverified), receiver, signal, body)
+    };
     let base = fingerprint("a", "r", Signal::Traces, b"x");
     for (account, receiver, signal, body) in [
         ("b", "r", Signal::Traces, b"x"),

@@ -24,6 +24,7 @@ use telemetry::Meter;
 pub(crate) fn origin() -> BatchOrigin {
     BatchOrigin {
         account: "default".into(),
+        identity: pipeline::ClientIdentity::Unverified,
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
         received: UnixNanos(1_795_168_800_000_000_000),

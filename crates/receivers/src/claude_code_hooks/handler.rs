@@ -16,7 +16,7 @@ use super::start_times::StartTimes;
 use crate::http_ports::http_request::parse_content_encoding;
 use crate::http_ports::reply::{self, BodyFormat, RequestRefusal};
 use crate::http_ports::web_pages::refuse_web_page;
-use crate::http_ports::{BodyTally, ChargedBody, ReceiverPort};
+use crate::http_ports::{BodyTally, ChargedBody, ReceiverPort, Sender};
 use kernel::clock::{Clock, with_timeout};
 use net::listen::{ReplyBody, RequestHandler};
 use net::{ContentEncoding, SlowUploads};
@@ -41,10 +41,10 @@ impl RequestHandler for HookPort {
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
         Box::pin(async move {
             let (parts, mut body) = request.into_parts();
-            let mut account = None;
-            match self.port.meters.time_answer(self.store_event(&parts, &mut body, &mut account)).await {
+            let mut sender = None;
+            match self.port.meters.time_answer(self.store_event(&parts, &mut body, &mut sender)).await {
                 Ok(()) => Response::new(reply::boxed(Empty::new())),
-                Err(refusal) => self.port.answer_refused_http(&parts, body, &refusal, account.as_deref()).await,
+                Err(refusal) => self.port.answer_refused_http(&parts, body, &refusal, sender.as_ref()).await,
             }
         })
     }
@@ -55,12 +55,12 @@ impl RequestHandler for HookPort {
 }
 
 impl HookPort {
-    /// Stores the event; `account` is set as soon as it is known.
+    /// Stores the event; `sender` is set as soon as it is known.
     async fn store_event(
         &self,
         parts: &request::Parts,
         body: &mut Incoming,
-        account: &mut Option<Arc<str>>,
+        sender: &mut Option<Sender>,
     ) -> Result<(), RequestRefusal> {
         if parts.uri.path() != self.path {
             let message = format!("hooks of Claude Code are served at {}", self.path);
@@ -72,23 +72,20 @@ impl HookPort {
         if self.port.guards_browsers {
             refuse_web_page(parts, |_| false)?;
         }
-        let account = &*account.insert(self.port.context.clients.account(&parts.headers, &parts.extensions)?);
+        let clients = &self.port.context.clients;
+        let sender = &*sender.insert(clients.identify(&parts.headers, &parts.extensions).await?);
         self.port.check_signal(Signal::Traces)?;
-        self.port.check_rate(account)?;
+        self.port.check_rate(&sender.account)?;
         // A web page can't send this type to another origin without being asked, so it can't invent events.
         if BodyFormat::from_headers(&parts.headers) != Some(BodyFormat::Json) {
             return Err(RequestRefusal::unsupported("content_type", "the content type must be application/json"));
         }
         let encoding = parse_content_encoding(&parts.headers)?;
         let tally = self.port.tally();
-        let request = self.read_event(&tally, (account, encoding), body).await;
-        let request = request.map_err(|refusal| self.port.charge_refused_body(account, &tally, refusal))?;
+        let request = self.read_event(&tally, (&sender.account, encoding), body).await;
+        let request = request.map_err(|refusal| self.port.charge_refused_body(&sender.account, &tally, refusal))?;
         // The engine goes on with an event whose hook is not waited for any more.
-        let stored = with_timeout(
-            &*self.clock,
-            self.answer_within,
-            self.port.submit(Signal::Traces, Arc::clone(account), request),
-        );
+        let stored = with_timeout(&*self.clock, self.answer_within, self.port.submit(Signal::Traces, sender, request));
         let late = || RequestRefusal::from_outcome(&Outcome::Retry { after: None, reason: Reason::TimedOut });
         match stored.await.unwrap_or_else(|| Err(late()))? {
             None => Ok(()),

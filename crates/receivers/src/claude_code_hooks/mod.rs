@@ -47,7 +47,7 @@ impl PortReceiver<ClaudeCodeHooksSettings> {
     /// # Errors
     /// The address can't be listened on, or a file can't be used.
     pub async fn bind(self) -> Result<BoundClaudeCodeHooks, ReceiverOpenError> {
-        let clients = Arc::new(AcceptedClients::read(self.settings.auth.clone(), CREDENTIAL_PLACE)?);
+        let clients = self.read_clients(self.settings.auth.clone(), CREDENTIAL_PLACE)?;
         let (port, tls) = self.open(&self.settings.endpoint, self.settings.tls.clone()).await?;
         let files = ReloadableFiles { clients: Arc::clone(&clients), tls: tls.into_iter().collect() };
         Ok(BoundClaudeCodeHooks { id: self.id, settings: self.settings, clients, files, port })

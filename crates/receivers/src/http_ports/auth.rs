@@ -1,13 +1,16 @@
-//! Finds the account of a request from its bearer token, its user and password or its client certificate. Accounts
-//! separate limits, vaults and keys, so an account must come from a credential, never from telemetry.
+//! Finds the sender of a request from its bearer token, its user and password or its client certificate: the account,
+//! and the ids that the credential proves. Accounts separate limits, vaults and keys, so an account must come from a
+//! credential, never from telemetry. `oidc_senders` has the tokens of an identity provider.
 //! Tokens are stored and compared as SHA-256. A receiver with `auth` refuses every request without a known credential.
 //! If a changed tokens file can't be read or contradicts itself, the last valid one stays in use. TLS is in
 //! `net/server_tls`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::iter::repeat;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -16,14 +19,18 @@ use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use parking_lot::{Mutex, RwLock};
 use zeroize::Zeroizing;
 
+use super::oidc_senders::{IdentityClaim, IdentityClaims, OidcFault, OidcSenderParts, OidcSenderSettings, OidcSenders};
 use super::reply::RequestRefusal;
 use kernel::secret::Secret;
 use kernel::sha256::Sha256;
-use net::{ClientCertificateNames, LastGoodValue};
+use net::{ClientCertificateNames, LastGoodValue, TlsError};
 use otlp::status::GrpcCode;
+use pipeline::{ClientIdentity, VerifiedIdentity};
 
 /// Account of all requests to a receiver without `auth`.
 pub(crate) const DEFAULT_ACCOUNT: &str = "default";
+/// When a client may send again while the identity provider is away.
+const PROVIDER_RETRY: Duration = Duration::from_secs(5);
 /// Largest tokens file, in bytes.
 const MAX_FILE_BYTES: usize = 1 << 20;
 /// Longest account name, in bytes: it becomes part of object names.
@@ -38,12 +45,43 @@ pub struct AuthSettings {
     pub tokens: Vec<(Arc<str>, Secret)>,
     /// Path of the file with lines `account token`.
     pub tokens_file: Option<PathBuf>,
+    /// Whether its lines may name users and tenants.
+    pub tokens_file_users: bool,
     /// `user:password` pairs, with their accounts.
     pub basic: Vec<(Arc<str>, Secret)>,
     /// Names in client certificates, and the account of each.
     pub certificates: BTreeMap<String, Arc<str>>,
+    /// Senders whose credentials prove more than the account.
+    pub users: Vec<UserCredentials>,
+    /// The identity provider whose tokens are accepted.
+    pub oidc: Option<OidcSenderSettings>,
     /// All tokens as last read, and SHA-256 of the file.
-    pub last_good: LastGoodValue<(TokenAccounts, TokenHash)>,
+    pub last_good: LastGoodValue<(TokenSenders, TokenHash)>,
+}
+
+/// Who sent a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Account that the request belongs to.
+    pub account: Arc<str>,
+    /// What the credential proves beyond the account.
+    pub identity: ClientIdentity,
+}
+
+impl Sender {
+    fn of_account(account: &str) -> Self {
+        Self { account: account.into(), identity: ClientIdentity::Unverified }
+    }
+}
+
+/// A sender with its credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserCredentials {
+    pub sender: Sender,
+    /// Bearer tokens.
+    pub tokens: Vec<Secret>,
+    /// Names in client certificates.
+    pub certificates: Vec<String>,
 }
 
 /// Why a tokens file can't be used. The messages name lines and accounts, never tokens.
@@ -84,27 +122,31 @@ impl AuthSettings {
     /// The file can't be used.
     pub fn file_accounts(&self) -> Result<BTreeSet<Arc<str>>, TokensError> {
         let file = read_file(self)?;
-        Ok(collect_tokens(self, &file)?.into_values().collect())
+        Ok(collect_tokens(self, &file)?.into_values().map(|sender| sender.account).collect())
     }
 }
 
 /// SHA-256 of a token.
 type TokenHash = [u8; 32];
-type TokenAccounts = HashMap<TokenHash, Arc<str>>;
+type TokenSenders = HashMap<TokenHash, Sender>;
 
 pub(crate) struct AcceptedClients {
     /// `None`: every client is accepted, as the default account.
     auth: Option<Authenticator>,
-    default_account: Arc<str>,
+    default_sender: Sender,
     /// Where a client of this receiver sets its credential, for the answer to one that has none.
     where_to_set: &'static str,
 }
 
 struct Authenticator {
     settings: AuthSettings,
-    tokens: RwLock<TokenAccounts>,
-    /// Accounts by SHA-256 of `user:password`.
-    basic: TokenAccounts,
+    tokens: RwLock<TokenSenders>,
+    /// Senders by SHA-256 of `user:password`.
+    basic: TokenSenders,
+    /// Senders by names in client certificates.
+    certificates: HashMap<String, Sender>,
+    /// Senders with tokens of an identity provider; set before the ports open.
+    oidc: Option<OidcSenders>,
     /// SHA-256 of the file in use, and of the file as last read.
     file_hashes: Mutex<[TokenHash; 2]>,
 }
@@ -122,18 +164,40 @@ impl AcceptedClients {
                 let read = read_file(&settings)
                     .and_then(|file| Ok((collect_tokens(&settings, &file)?, hash(file.as_bytes()))));
                 let (tokens, file_hash) = settings.last_good.or_last_good(read)?;
-                let hash_pair =
-                    |(account, pair): &(Arc<str>, Secret)| (hash(pair.expose().as_bytes()), Arc::clone(account));
+                let hash_pair = |(account, pair): &(Arc<str>, Secret)| {
+                    (hash(pair.expose().as_bytes()), Sender::of_account(account))
+                };
                 let basic = settings.basic.iter().map(hash_pair).collect();
+                let of_users =
+                    settings.users.iter().flat_map(|user| user.certificates.iter().zip(repeat(&user.sender)));
+                let certificates =
+                    settings.certificates.iter().map(|(name, account)| (name.clone(), Sender::of_account(account)));
+                let of_users = of_users.map(|(name, sender)| (name.clone(), sender.clone()));
+                let certificates = certificates.chain(of_users).collect();
                 Some(Authenticator {
                     settings,
                     tokens: RwLock::new(tokens),
                     basic,
+                    certificates,
+                    oidc: None,
                     file_hashes: Mutex::new([file_hash; 2]),
                 })
             }
         };
-        Ok(Self { auth, default_account: DEFAULT_ACCOUNT.into(), where_to_set })
+        Ok(Self { auth, default_sender: Sender::of_account(DEFAULT_ACCOUNT), where_to_set })
+    }
+
+    /// Builds the client of the identity provider, if one is configured; opens no connection. Without it, tokens of the
+    /// provider are answered with "try again".
+    ///
+    /// # Errors
+    /// The CA file can't be used.
+    pub(crate) fn with_provider(mut self, parts: Option<OidcSenderParts>) -> Result<Self, TlsError> {
+        if let (Some(auth), Some(parts)) = (&mut self.auth, parts) {
+            let settings = auth.settings.oidc.clone();
+            auth.oidc = settings.map(|settings| OidcSenders::build(settings, parts)).transpose()?;
+        }
+        Ok(self)
     }
 
     /// Whether clients need a credential.
@@ -164,7 +228,8 @@ impl AcceptedClients {
             return Ok(false);
         }
         let tokens = collect_tokens(&auth.settings, &file)?;
-        if tokens.len() <= auth.settings.tokens.len() {
+        let of_users = auth.settings.users.iter().map(|user| user.tokens.len()).sum::<usize>();
+        if tokens.len() <= auth.settings.tokens.len() + of_users {
             // Clients drop data that is answered with 401, so an emptied file is treated as a mistake.
             return Err(TokensError::Emptied);
         }
@@ -174,31 +239,35 @@ impl AcceptedClients {
         Ok(true)
     }
 
-    /// The account of a request. If an `authorization` header is sent, it alone decides, even with a client
+    /// The sender of a request. If an `authorization` header is sent, it alone decides, even with a client
     /// certificate.
-    pub(crate) fn account(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Arc<str>, RequestRefusal> {
-        let Some(auth) = &self.auth else { return Ok(Arc::clone(&self.default_account)) };
+    ///
+    /// # Errors
+    /// The credential is missing or not accepted, or can't be verified now.
+    pub(crate) async fn identify(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Sender, RequestRefusal> {
+        let Some(auth) = &self.auth else { return Ok(self.default_sender.clone()) };
         if headers.contains_key(AUTHORIZATION) {
             // A repeated header counts as an unknown credential.
             let mut values = headers.get_all(AUTHORIZATION).iter();
             let value = values.next().map(HeaderValue::as_bytes).filter(|_| values.next().is_none());
             let value = value.unwrap_or_default();
-            let account = match (strip_scheme(value, b"bearer "), strip_scheme(value, b"basic ")) {
-                (Some(token), _) => auth.tokens.read().get(&hash(token)).cloned(),
-                (_, Some(pair)) => auth.find_basic_account(pair),
-                _ => None,
+            let refused = || auth.unauthenticated_refusal("this receiver does not accept the credential");
+            return match (strip_scheme(value, b"bearer "), strip_scheme(value, b"basic ")) {
+                (Some(token), _) => auth.find_token_sender(token).await,
+                (_, Some(pair)) => auth.find_basic_sender(pair).ok_or_else(refused),
+                _ => Err(refused()),
             };
-            return account.ok_or_else(|| auth.unauthenticated_refusal("this receiver does not accept the credential"));
         }
         let names = extensions.get::<Arc<ClientCertificateNames>>().map_or(&[][..], |peer| &peer.names);
-        let account = names.iter().find_map(|name| auth.settings.certificates.get(name));
-        account.cloned().ok_or_else(|| {
+        let sender = names.iter().find_map(|name| auth.certificates.get(name));
+        sender.cloned().ok_or_else(|| {
             let scheme = if auth.is_basic_only() { "Basic" } else { "Bearer" };
-            let alternative = if auth.settings.certificates.is_empty() {
-                ""
-            } else {
-                ", or a client certificate of a configured account"
-            };
+            let alternative =
+                if auth.certificates.is_empty() { "" } else { ", or a client certificate of a configured account" };
             auth.unauthenticated_refusal(&format!(
                 "this receiver requires the header `authorization: {scheme} …` (set {}){alternative}",
                 self.where_to_set
@@ -208,14 +277,39 @@ impl AcceptedClients {
 }
 
 impl Authenticator {
-    /// The account of base64 `user:password`. Hashes are compared, so that timing reveals nothing about the password.
-    fn find_basic_account(&self, pair: &[u8]) -> Option<Arc<str>> {
+    /// The sender with this bearer token.
+    async fn find_token_sender(&self, token: &[u8]) -> Result<Sender, RequestRefusal> {
+        let known = self.tokens.read().get(&hash(token)).cloned();
+        match (known, &self.settings.oidc) {
+            (Some(sender), _) => Ok(sender),
+            (None, None) => Err(self.unauthenticated_refusal("this receiver does not accept the credential")),
+            (None, Some(settings)) => {
+                let invalid = "this receiver does not accept the credential: the token must be one of its issuer \
+                    (`auth.oidc`), for its audience, signed by a current key and not expired";
+                let identified = match &self.oidc {
+                    Some(senders) => senders.identify(token).await,
+                    None => Err(OidcFault::Unavailable),
+                };
+                let sender = |identity| Sender { account: Arc::clone(&settings.account), identity };
+                identified.map(sender).map_err(|fault| match fault {
+                    OidcFault::Invalid => self.unauthenticated_refusal(invalid),
+                    OidcFault::Unavailable => unavailable_refusal(),
+                    OidcFault::Claim(claim, what) => claim_refusal(&settings.claims, claim, what),
+                })
+            }
+        }
+    }
+
+    /// The sender of base64 `user:password`. Hashes are compared, so that timing reveals nothing about the password.
+    fn find_basic_sender(&self, pair: &[u8]) -> Option<Sender> {
         let pair = Zeroizing::new(BASE64_STANDARD.decode(pair).ok()?);
         self.basic.get(&hash(&pair)).cloned()
     }
 
     fn is_basic_only(&self) -> bool {
-        !self.basic.is_empty() && self.settings.tokens.is_empty() && self.settings.tokens_file.is_none()
+        let settings = &self.settings;
+        let has_tokens = !settings.tokens.is_empty() || settings.users.iter().any(|user| !user.tokens.is_empty());
+        !self.basic.is_empty() && !has_tokens && settings.tokens_file.is_none() && settings.oidc.is_none()
     }
 
     fn unauthenticated_refusal(&self, message: &str) -> RequestRefusal {
@@ -254,10 +348,14 @@ fn read_file(settings: &AuthSettings) -> Result<Zeroizing<String>, TokensError> 
 }
 
 /// Collects the tokens of the configuration and of the file. Errors name lines and accounts, never tokens.
-fn collect_tokens(settings: &AuthSettings, file: &str) -> Result<TokenAccounts, TokensError> {
-    let mut accounts = TokenAccounts::new();
+fn collect_tokens(settings: &AuthSettings, file: &str) -> Result<TokenSenders, TokensError> {
+    let mut senders = TokenSenders::new();
     for (account, token) in &settings.tokens {
-        accounts.insert(hash(token.expose().as_bytes()), Arc::clone(account));
+        senders.insert(hash(token.expose().as_bytes()), Sender::of_account(account));
+    }
+    for user in &settings.users {
+        let hashes = user.tokens.iter().map(|token| hash(token.expose().as_bytes()));
+        senders.extend(hashes.map(|hash| (hash, user.sender.clone())));
     }
     let path = settings.tokens_file.clone().unwrap_or_default();
     for (number, line) in (1_usize..).zip(file.lines()) {
@@ -266,17 +364,62 @@ fn collect_tokens(settings: &AuthSettings, file: &str) -> Result<TokenAccounts, 
             continue;
         }
         let line_error = |what| TokensError::InvalidLine { path: path.clone(), number, what };
-        let (account, token) = line
-            .split_once(char::is_whitespace)
-            .map(|(account, token)| (account, token.trim()))
-            .ok_or_else(|| line_error("a line must be an account, a space and a token"))?;
+        let mut words = line.split_whitespace();
+        let (Some(account), Some(token)) = (words.next(), words.next()) else {
+            return Err(line_error("a line must be an account, a space and a token"));
+        };
         check_account(account).map_err(line_error)?;
         check_token(token).map_err(line_error)?;
-        if accounts.insert(hash(token.as_bytes()), account.into()).is_some_and(|earlier| *earlier != *account) {
-            return Err(line_error("the token is already used by another account"));
+        let identity = parse_ids(words).map_err(line_error)?;
+        if identity != ClientIdentity::Unverified && !settings.tokens_file_users {
+            return Err(line_error("set `tokens_file_users: true`, so that the file may name users and tenants"));
+        }
+        let sender = Sender { account: account.into(), identity };
+        if senders.insert(hash(token.as_bytes()), sender.clone()).is_some_and(|earlier| earlier != sender) {
+            return Err(line_error("the token is already used by another account or user"));
         }
     }
-    Ok(accounts)
+    Ok(senders)
+}
+
+/// What a line of the tokens file says after the token.
+fn parse_ids<'l>(words: impl Iterator<Item = &'l str>) -> Result<ClientIdentity, &'static str> {
+    const WHAT: &str = "only `user=ID`, `tenant=ID` and `groups=A,B` may follow the token, each once";
+    let mut ids = VerifiedIdentity::default();
+    for (name, text) in words.map(|word| word.split_once('=').unwrap_or_default()) {
+        match name {
+            "user" if ids.user.is_none() => ids.user = Some(text.into()),
+            "tenant" if ids.tenant.is_none() => ids.tenant = Some(text.into()),
+            "groups" if ids.groups.is_empty() => ids.groups = text.split(',').map(Arc::from).collect(),
+            _ => return Err(WHAT),
+        }
+    }
+    identity_of(ids)
+}
+
+/// Checks the ids of a configured sender.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn identity_of(ids: VerifiedIdentity) -> Result<ClientIdentity, &'static str> {
+    [&ids.user, &ids.tenant].into_iter().flatten().try_for_each(|id| VerifiedIdentity::check_id(id))?;
+    VerifiedIdentity::check_groups(ids.groups.iter().map(|group| &**group))?;
+    Ok(ids.into())
+}
+
+/// The provider's keys are not known now: the client keeps its data and tries again.
+fn unavailable_refusal() -> RequestRefusal {
+    let message = "the identity provider of this receiver can't be reached, so the token can't be verified now";
+    let (code, status) = (GrpcCode::Unavailable, StatusCode::SERVICE_UNAVAILABLE);
+    let refusal = RequestRefusal::new(code, status, "identity_provider", message);
+    RequestRefusal { retry_after: Some(PROVIDER_RETRY), ..refusal }
+}
+
+/// The token is valid, but does not prove the ids that the configuration asks for.
+fn claim_refusal(claims: &IdentityClaims, claim: IdentityClaim, what: &str) -> RequestRefusal {
+    let (key, name) = claims.name(claim);
+    let message = format!("the token's claim `{name}` {what} (`auth.identity.{key}` of this receiver)");
+    RequestRefusal::new(GrpcCode::PermissionDenied, StatusCode::FORBIDDEN, "identity", message)
 }
 
 /// Checks an account's name.

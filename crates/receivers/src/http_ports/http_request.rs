@@ -9,6 +9,7 @@ use http::header::{CONNECTION, CONTENT_ENCODING, EXPECT};
 use http::{HeaderMap, HeaderValue, Response, Version, request};
 use hyper::body::{Body as _, Incoming};
 
+use super::auth::Sender;
 use super::body_collector::{BodyCollector, ChargedBody};
 use super::port::ReceiverPort;
 use super::reply::{BodyFormat, RequestRefusal};
@@ -70,8 +71,9 @@ impl ReceiverPort {
         parts: &request::Parts,
         mut body: Incoming,
         refusal: &RequestRefusal,
-        account: Option<&str>,
+        sender: Option<&Sender>,
     ) -> Response<ReplyBody> {
+        let account = sender.map(|sender| &*sender.account);
         self.meters.record_refusal(refusal, ClientAddress::of(&parts.extensions), account);
         let mut response = refusal.http_response(BodyFormat::from_headers(&parts.headers));
         if parts.version < Version::HTTP_2 && !body.is_end_stream() {

@@ -7,6 +7,7 @@ pub(crate) mod auth_config;
 pub(crate) mod body_collector;
 pub(crate) mod http_request;
 pub(crate) mod metrics;
+pub(crate) mod oidc_senders;
 pub(crate) mod open_error;
 pub(crate) mod port;
 pub(crate) mod reload;
@@ -16,11 +17,12 @@ mod view;
 pub(crate) mod web_pages;
 
 pub use auth::TokensError;
+pub use oidc_senders::OidcSenderParts;
 pub use open_error::ReceiverOpenError;
 pub use port::PortReceiver;
 pub use view::{ReceiverPortView, ReceiverPortsView};
 
-pub(crate) use auth::AcceptedClients;
+pub(crate) use auth::{AcceptedClients, Sender};
 pub(crate) use body_collector::{BodyTally, ChargedBody};
 pub(crate) use metrics::ReceiverMetrics;
 pub(crate) use port::{PartialResult, ReceiverContext, ReceiverPort, drain_ports};

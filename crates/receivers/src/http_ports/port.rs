@@ -9,9 +9,10 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use super::auth::AcceptedClients;
+use super::auth::{AcceptedClients, AuthSettings, Sender};
 use super::body_collector::{BodyCollector, BodyTally, ChargedBody};
 use super::metrics::ReceiverMetrics;
+use super::oidc_senders::OidcSenderParts;
 use super::open_error::ReceiverOpenError;
 use super::reply::{self, RequestRefusal};
 use net::listen::{self, BoundPort, RunningPort};
@@ -59,18 +60,35 @@ pub struct PortReceiver<S> {
     pub(crate) id: Arc<str>,
     pub(crate) settings: S,
     sockets: Option<RetainedSockets>,
+    oidc: Option<OidcSenderParts>,
 }
 
 impl<S> PortReceiver<S> {
     /// Creates a receiver with component id `id`, without opening a port.
     pub fn build(id: Arc<str>, settings: S) -> Self {
-        Self { id, settings, sockets: None }
+        Self { id, settings, sockets: None, oidc: None }
     }
 
     /// Takes its ports from `sockets`, where an earlier configuration may hold them.
     #[must_use]
     pub fn with_sockets(self, sockets: Option<RetainedSockets>) -> Self {
         Self { sockets, ..self }
+    }
+
+    /// Verifies tokens of an identity provider with these resources.
+    #[must_use]
+    pub fn with_oidc(self, parts: OidcSenderParts) -> Self {
+        Self { oidc: Some(parts), ..self }
+    }
+
+    /// Reads who may send.
+    pub(crate) fn read_clients(
+        &self,
+        auth: Option<AuthSettings>,
+        where_to_set: &'static str,
+    ) -> Result<Arc<AcceptedClients>, ReceiverOpenError> {
+        let clients = AcceptedClients::read(auth, where_to_set)?.with_provider(self.oidc.clone())?;
+        Ok(Arc::new(clients))
     }
 
     /// Opens a port and reads its certificate; no connection is accepted yet.
@@ -168,11 +186,11 @@ impl ReceiverPort {
         self.context.inlet.admit(account).map_err(|outcome| RequestRefusal::from_outcome(&outcome))
     }
 
-    /// Submits one complete request of `account`. An empty request succeeds without reaching the engine.
+    /// Submits one complete request of `sender`. An empty request succeeds without reaching the engine.
     pub(crate) async fn submit(
         &self,
         signal: Signal,
-        account: Arc<str>,
+        sender: &Sender,
         request: ChargedBody,
     ) -> Result<PartialResult, RequestRefusal> {
         if request.bytes.is_empty() {
@@ -184,7 +202,8 @@ impl ReceiverPort {
             signal,
             wire: request.bytes,
             permit: request.permit,
-            account,
+            account: Arc::clone(&sender.account),
+            identity: sender.identity.clone(),
             receiver: Arc::clone(&context.id),
             transport: self.transport,
             trust: context.trust,

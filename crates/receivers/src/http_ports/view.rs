@@ -42,7 +42,9 @@ impl ReceiverPortsView<'_> {
     pub fn accounts(&self) -> Vec<Arc<str>> {
         let Some(auth) = self.auth else { return vec![DEFAULT_ACCOUNT.into()] };
         let accounts = auth.tokens.iter().chain(&auth.basic).map(|(account, _)| account);
-        accounts.chain(auth.certificates.values()).cloned().collect()
+        let of_users = auth.users.iter().map(|user| &user.sender.account);
+        let of_provider = auth.oidc.iter().map(|oidc| &oidc.account);
+        accounts.chain(auth.certificates.values()).chain(of_users).chain(of_provider).cloned().collect()
     }
 
     /// The accounts in the tokens file as it is now; empty without a tokens file.
@@ -55,6 +57,12 @@ impl ReceiverPortsView<'_> {
 
     pub fn tokens_file(&self) -> Option<&Path> {
         self.auth?.tokens_file.as_deref()
+    }
+
+    /// Whether credentials may prove users or tenants, so that the first step of the pipelines must write them.
+    pub fn verifies_identity(&self) -> bool {
+        let has_ids = |auth: &AuthSettings| auth.oidc.is_some() || !auth.users.is_empty() || auth.tokens_file_users;
+        self.auth.is_some_and(has_ids)
     }
 
     /// Reads and checks the tokens file, if there is one, as a start would.

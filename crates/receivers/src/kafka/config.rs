@@ -82,6 +82,10 @@ pub struct PlainTopicConfig {
         /// `internal` keeps the stamps of an upstream tollgate; `third_party` (default) removes them. Edges forward
         /// what clients sent, so a fleet's workers need no `internal`.
         pub trust: Trust,
+        /// Keeps the verified ids of sealed records (`tollgate.identity.verified`, `tollgate.user.groups`,
+        /// `tollgate.claimed.*`): all edges verify who sends, and write it with the step `normalize`
+        /// (docs/how-to/identity.md). Default: `false`.
+        pub edges_verify: bool,
     }
 }
 
@@ -118,6 +122,8 @@ pub struct KafkaReceiverSettings {
     pub max_request_bytes: usize,
     /// How far the producers are trusted.
     pub trust: Trust,
+    /// See [`KafkaReceiverConfig::edges_verify`].
+    pub edges_verify: bool,
     /// Notes on a valid configuration that the user should see.
     pub notes: Vec<FieldProblem>,
 }
@@ -222,6 +228,7 @@ impl KafkaReceiverConfig {
             max_in_flight: usize::try_from(self.max_in_flight.0).unwrap_or(usize::MAX),
             max_request_bytes: usize::try_from(self.max_request_size.0).unwrap_or(usize::MAX),
             trust: self.trust,
+            edges_verify: self.edges_verify,
             notes,
         })
     }

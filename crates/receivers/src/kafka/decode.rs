@@ -7,10 +7,12 @@ use bytes::Bytes;
 use super::config::{KafkaReceiverSettings, PlainEncoding};
 use ::kafka::{IncomingRecord, RecordContent, RecordId, RecordOpener, UnreadableRecord, has_seal};
 use otlp::{Signal, json};
+use pipeline::ClientIdentity;
 
 /// A request that was read from a record. No `Debug`: it holds telemetry.
 pub(super) struct RecordRequest {
     pub(super) account: Arc<str>,
+    pub(super) identity: ClientIdentity,
     pub(super) signal: Signal,
     /// `Export*ServiceRequest` in protobuf.
     pub(super) body: Bytes,
@@ -64,7 +66,13 @@ impl RecordReader {
                         .map_err(|_| UnusableRecord::Dead("the record is no OTLP in JSON".to_owned()))?
                         .into(),
                 };
-                Ok(RecordRequest { account: Arc::clone(&self.settings.account), signal: plain.signal, body, id: None })
+                Ok(RecordRequest {
+                    account: Arc::clone(&self.settings.account),
+                    identity: ClientIdentity::Unverified,
+                    signal: plain.signal,
+                    body,
+                    id: None,
+                })
             }
         }
     }
@@ -75,7 +83,11 @@ impl RecordReader {
         }
         let (head, body) = self.opener.open(record).map_err(unusable)?;
         match head.content {
-            RecordContent::Request(signal) => Ok(RecordRequest { account: head.account, signal, body, id: head.id }),
+            RecordContent::Request(signal) => {
+                let is_written = self.settings.edges_verify;
+                let identity = if is_written { ClientIdentity::WrittenByEdge } else { ClientIdentity::Unverified };
+                Ok(RecordRequest { account: head.account, identity, signal, body, id: head.id })
+            }
             RecordContent::Effects => Err(UnusableRecord::Dead("the record holds no request".to_owned())),
         }
     }

@@ -103,7 +103,7 @@ impl RecordSink for RequestSink {
         Box::pin(async move {
             let (reader, sealed) = (Arc::clone(&self.reader), record.clone());
             let opened = self.gate.open(move || reader.read(&sealed), |request: &RecordRequest| request.body.len());
-            let (RecordRequest { account, signal, body, id }, permit) = match opened.await {
+            let (RecordRequest { account, identity, signal, body, id }, permit) = match opened.await {
                 Ok(opened) => opened?,
                 Err(outcome) => return Ok(outcome),
             };
@@ -114,6 +114,7 @@ impl RecordSink for RequestSink {
                 wire: body,
                 permit,
                 account,
+                identity,
                 receiver: Arc::clone(&self.receiver),
                 transport: "kafka",
                 trust: self.trust,

@@ -19,7 +19,7 @@ use otlp::Signal;
 use pipeline::accounts::RateLimits;
 use pipeline::spool::SpoolKey;
 use pipeline::testing::fake_engine::{Answer, inlet_over};
-use pipeline::{ByteBudget, Effect, Outcome, Processor, Reason, ReceiverInlet, Submission};
+use pipeline::{ByteBudget, ClientIdentity, Effect, Outcome, Processor, Reason, ReceiverInlet, Submission};
 use telemetry::Meter;
 
 const PARTITIONS: i32 = 4;
@@ -578,6 +578,35 @@ fn plain_topics_are_read() {
     let read = reader.read(&record("otlp_logs", br#"{"resourceLogs": [{}]}"#)).unwrap_or_else(|_| panic!("readable"));
     assert!(read.signal == Signal::Logs && &read.body[..] == b"\x0a\x00");
     assert!(matches!(reader.read(&record("otlp_logs", b"{")), Err(decode::UnusableRecord::Dead(_))));
+}
+
+/// Only sealed records may come with ids that an edge wrote, and only if the configuration says that all edges verify:
+/// anyone may write to a plain topic. (Shown to fail with `edges_verify` for plain topics.)
+#[test]
+fn only_edges_write_identities() {
+    let key_text = "01".repeat(32);
+    let read = |edges_verify: bool| {
+        let settings = config(&format!(
+            r#"{{"brokers": ["localhost:9092"], "topic": "in", "keys": ["{key_text}"], "account": "acme",
+                "edges_verify": {edges_verify}, "traces": {{"topic": "plain"}}}}"#
+        ));
+        let reader = decode::RecordReader::new(settings);
+        let sealer = RecordSealer::new(&key(1), &SeededRng::new(1)).unwrap();
+        let head = RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Traces), id: None };
+        let sealed = sealer.seal(&"in".into(), 0, &head, b"\x0a\x00").unwrap();
+        let headers = sealed.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        [("in", sealed.value, headers), ("plain", Bytes::from_static(b"\x0a\x00"), Vec::new())].map(
+            |(topic, value, headers)| {
+                let partition = PartitionId { topic: topic.into(), number: 0 };
+                let value = Some(value);
+                let record =
+                    ::kafka::IncomingRecord { partition, offset: 0, timestamp_ms: 0, key: None, value, headers };
+                reader.read(&record).unwrap_or_else(|_| panic!("readable")).identity
+            },
+        )
+    };
+    assert_eq!(read(true), [ClientIdentity::WrittenByEdge, ClientIdentity::Unverified]);
+    assert_eq!(read(false), [ClientIdentity::Unverified, ClientIdentity::Unverified]);
 }
 
 /// While no broker answers, that is shown, the lag is absent instead of frozen, and the last commit grows old; then all

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 
 use super::health::{self, HealthEndpoint};
 use crate::http_ports::reply::{self, BodyFormat, PREFIX, RequestRefusal};
-use crate::http_ports::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
+use crate::http_ports::{BodyTally, ChargedBody, PartialResult, ReceiverPort, Sender};
 use net::collect::discard;
 use net::listen::{ReplyBody, RequestHandler};
 use net::rope::Rope;
@@ -55,11 +55,12 @@ impl RequestHandler for GrpcPort {
                     },
                 );
             }
-            let mut account = None;
-            match self.port.meters.time_answer(self.export(request, &mut account)).await {
+            let mut sender = None;
+            match self.port.meters.time_answer(self.export(request, &mut sender)).await {
                 Ok(partial) => reply::grpc_ok(partial.as_ref()),
                 Err(refusal) => {
-                    self.port.meters.record_refusal(&refusal, address, account.as_deref());
+                    let account = sender.as_ref().map(|sender: &Sender| &*sender.account);
+                    self.port.meters.record_refusal(&refusal, address, account);
                     refusal.grpc_response()
                 }
             }
@@ -92,24 +93,26 @@ impl GrpcPort {
         refusal.http_response(format)
     }
 
-    /// Takes a request; `account` is set as soon as it is known.
+    /// Takes a request; `sender` is set as soon as it is known.
     async fn export(
         &self,
         request: Request<Incoming>,
-        account: &mut Option<Arc<str>>,
+        sender: &mut Option<Sender>,
     ) -> Result<PartialResult, RequestRefusal> {
         let signal = parse_signal(request.uri().path())?;
         if request.method() != Method::POST {
             return Err(RequestRefusal::wrong_method("gRPC requests must use POST"));
         }
-        let account = &*account.insert(self.port.context.clients.account(request.headers(), request.extensions())?);
+        let clients = &self.port.context.clients;
+        let identified = clients.identify(request.headers(), request.extensions()).await;
+        let sender = &*sender.insert(identified?);
         self.port.check_signal(signal)?;
-        self.port.check_rate(account)?;
+        self.port.check_rate(&sender.account)?;
         let encoding = parse_encoding(request.headers())?;
         let Some(timeout) = parse_timeout(request.headers())? else {
-            return self.receive(signal, account, encoding, request.into_body()).await;
+            return self.receive(signal, sender, encoding, request.into_body()).await;
         };
-        match tokio::time::timeout(timeout, self.receive(signal, account, encoding, request.into_body())).await {
+        match tokio::time::timeout(timeout, self.receive(signal, sender, encoding, request.into_body())).await {
             Ok(result) => result,
             Err(_) => Err(RequestRefusal::deadline_exceeded()),
         }
@@ -118,14 +121,14 @@ impl GrpcPort {
     async fn receive(
         &self,
         signal: Signal,
-        account: &Arc<str>,
+        sender: &Sender,
         encoding: ContentEncoding,
         mut body: Incoming,
     ) -> Result<PartialResult, RequestRefusal> {
         let tally = self.port.tally();
         let message = self.read_message(&tally, encoding, &mut body).await;
-        let message = message.map_err(|refusal| self.port.charge_refused_body(account, &tally, refusal))?;
-        self.port.submit(signal, Arc::clone(account), message).await
+        let message = message.map_err(|refusal| self.port.charge_refused_body(&sender.account, &tally, refusal))?;
+        self.port.submit(signal, sender, message).await
     }
 
     async fn read_message(

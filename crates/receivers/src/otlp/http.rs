@@ -15,7 +15,7 @@ use super::config::CorsConfig;
 use crate::http_ports::http_request::parse_content_encoding;
 use crate::http_ports::reply::{self, BodyFormat, RequestRefusal};
 use crate::http_ports::web_pages::refuse_web_page;
-use crate::http_ports::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
+use crate::http_ports::{BodyTally, ChargedBody, PartialResult, ReceiverPort, Sender};
 use net::listen::{ReplyBody, RequestHandler};
 use net::{ClientAddress, ContentEncoding, SlowUploads};
 use otlp::status::GrpcCode;
@@ -42,15 +42,15 @@ impl RequestHandler for HttpPort {
                 *response.headers_mut() = headers;
                 return response;
             }
-            let mut account = None;
-            let exported = self.port.meters.time_answer(self.export(&parts, &mut body, &mut account)).await;
+            let mut sender = None;
+            let exported = self.port.meters.time_answer(self.export(&parts, &mut body, &mut sender)).await;
             let mut response = match exported {
                 Ok((signal, format, partial)) => reply::http_ok(signal, format, partial.as_ref()),
                 Err(refusal) if refusal.label == WRONG_PORT => {
                     self.port.meters.record_refusal(&refusal, ClientAddress::of(&parts.extensions), None);
                     refusal.grpc_response()
                 }
-                Err(refusal) => self.port.answer_refused_http(&parts, body, &refusal, account.as_deref()).await,
+                Err(refusal) => self.port.answer_refused_http(&parts, body, &refusal, sender.as_ref()).await,
             };
             if let Some(cors) = &self.cors {
                 cors.add_headers(&parts.headers, response.headers_mut());
@@ -65,12 +65,12 @@ impl RequestHandler for HttpPort {
 }
 
 impl HttpPort {
-    /// Takes a request; `account` is set as soon as it is known.
+    /// Takes a request; `sender` is set as soon as it is known.
     async fn export(
         &self,
         parts: &request::Parts,
         body: &mut Incoming,
-        account: &mut Option<Arc<str>>,
+        sender: &mut Option<Sender>,
     ) -> Result<(Signal, BodyFormat, PartialResult), RequestRefusal> {
         if is_grpc(&parts.headers) {
             let message = self.port.wrong_port_message("OTLP/HTTP", "OTLP/gRPC");
@@ -83,9 +83,10 @@ impl HttpPort {
         if self.port.guards_browsers {
             refuse_web_page(parts, |origin| self.cors.as_ref().is_some_and(|cors| cors.allows(origin)))?;
         }
-        let account = &*account.insert(self.port.context.clients.account(&parts.headers, &parts.extensions)?);
+        let clients = &self.port.context.clients;
+        let sender = &*sender.insert(clients.identify(&parts.headers, &parts.extensions).await?);
         self.port.check_signal(signal)?;
-        self.port.check_rate(account)?;
+        self.port.check_rate(&sender.account)?;
         let format = BodyFormat::from_headers(&parts.headers).ok_or_else(|| {
             let message = "the content type must be application/x-protobuf or application/json";
             RequestRefusal::unsupported("content_type", message)
@@ -93,8 +94,8 @@ impl HttpPort {
         let encoding = parse_content_encoding(&parts.headers)?;
         let tally = self.port.tally();
         let request = self.read_request(&tally, (signal, format, encoding), body).await;
-        let request = request.map_err(|refusal| self.port.charge_refused_body(account, &tally, refusal))?;
-        Ok((signal, format, self.port.submit(signal, Arc::clone(account), request).await?))
+        let request = request.map_err(|refusal| self.port.charge_refused_body(&sender.account, &tally, refusal))?;
+        Ok((signal, format, self.port.submit(signal, sender, request).await?))
     }
 
     /// Reads a body and converts it to protobuf.

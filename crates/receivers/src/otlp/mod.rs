@@ -54,7 +54,7 @@ impl PortReceiver<OtlpReceiverSettings> {
     /// # Errors
     /// An address can't be listened on, or a file can't be used.
     pub async fn bind(self) -> Result<BoundOtlpReceiver, ReceiverOpenError> {
-        let clients = Arc::new(AcceptedClients::read(self.settings.auth.clone(), CREDENTIAL_PLACE)?);
+        let clients = self.read_clients(self.settings.auth.clone(), CREDENTIAL_PLACE)?;
         let (grpc, grpc_tls) = match &self.settings.grpc {
             Some(grpc) => Some(self.open(&grpc.endpoint, grpc.tls.clone()).await?),
             None => None,

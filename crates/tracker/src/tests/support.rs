@@ -124,6 +124,7 @@ fn numbered(payload: Payload, number: u64) -> Batch {
     id[..8].copy_from_slice(&number.to_le_bytes());
     let origin = BatchOrigin {
         account: "default".into(),
+        identity: pipeline::ClientIdentity::Unverified,
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
         // batches of replicas are numbered in thousands

@@ -28,7 +28,7 @@ use telemetry::{Meter, names};
 const ACME: &str = "acme-token-0123456789";
 const GLOBEX: &str = "globex-token-0123456789";
 
-fn knobs(auth: auth::AuthSettings) -> Knobs {
+pub(super) fn knobs(auth: auth::AuthSettings) -> Knobs {
     Knobs { auth: Some(auth), ..Knobs::default() }
 }
 
@@ -45,7 +45,7 @@ fn with(way: Way, headers: &[&str]) -> Request<()> {
     request
 }
 
-async fn ask(rig: &Rig, way: Way, headers: &[&str]) -> Answer {
+pub(super) async fn ask(rig: &Rig, way: Way, headers: &[&str]) -> Answer {
     match way {
         Way::Grpc => send(rig.grpc(), Version::HTTP_2, with(way, headers), vec![frame(0, &span(way, 5))]).await,
         _ => send(rig.http(), Version::HTTP_11, with(way, headers), vec![span(way, 5)]).await,
@@ -269,13 +269,13 @@ async fn unusable_files_refuse_to_start() {
 }
 
 /// The TLS files of a server and its certificate authority.
-struct Pki {
+pub(super) struct Pki {
     folder: tempfile::TempDir,
-    authority: Authority,
+    pub(super) authority: Authority,
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let pki = Self { folder: tempfile::tempdir().expect("a folder"), authority: Authority::new() };
         pki.renew(&pki.authority);
         pki
@@ -288,7 +288,7 @@ impl Pki {
         pem_file(&self.folder, "cert.pem", "CERTIFICATE", &certificate);
     }
 
-    fn settings(&self, mutual: bool) -> server_tls::ServerTlsSettings {
+    pub(super) fn settings(&self, mutual: bool) -> server_tls::ServerTlsSettings {
         let path = |name: &str| -> PathBuf { self.folder.path().join(name) };
         let ca = mutual.then(|| pem_file(&self.folder, "ca.pem", "CERTIFICATE", &self.authority.certificate));
         server_tls::ServerTlsSettings {
@@ -329,7 +329,12 @@ async fn shake(
 }
 
 /// One request over TLS; `None` if there was no response.
-async fn ask_over_tls(rig: &Rig, way: Way, authority: &Authority, identity: Option<Certified>) -> Option<Answer> {
+pub(super) async fn ask_over_tls(
+    rig: &Rig,
+    way: Way,
+    authority: &Authority,
+    identity: Option<Certified>,
+) -> Option<Answer> {
     let (at, alpn, version, body): (_, &[u8], _, Bytes) = match way {
         Way::Grpc => (rig.grpc(), b"h2", Version::HTTP_2, frame(0, &span(way, 5))),
         _ => (rig.http(), b"http/1.1", Version::HTTP_11, span(way, 5)),

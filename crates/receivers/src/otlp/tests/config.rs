@@ -81,7 +81,10 @@ fn auth_that_cannot_be_meant() {
         let problems = config.settings().expect_err("refused");
         problems.iter().map(|problem| format!("{problem:?}")).collect::<Vec<_>>().join("\n")
     };
-    assert!(problems(json!({})).contains("has no credentials: set `tokens`, `tokens_file`, `basic` or `certificates`"));
+    assert!(
+        problems(json!({}))
+            .contains("has no credentials: set `tokens`, `tokens_file`, `basic`, `certificates`, `users` or `oidc`")
+    );
     let bad = problems(json!({
         "tokens": {"a/b": ["sixteen-characters-1"], "acme": ["short", "with a blank in it"], "globex": []},
         "certificates": {"agent.example": "x y"},

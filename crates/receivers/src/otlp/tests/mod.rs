@@ -5,6 +5,7 @@ mod clients;
 mod config;
 mod edge;
 mod health;
+mod identities;
 mod slow;
 mod sockets;
 mod support;
