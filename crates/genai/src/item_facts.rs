@@ -4,6 +4,7 @@
 use kernel::hex;
 use otlp::{NodeId, NodeKind, Value};
 
+use super::claims::{OwnerKey, VERIFIED_IDS};
 use super::detect::{DialectMatch, has_equal_values, matching_dialects};
 use super::facts::{ItemFacts, ItemRole, MAX_UNRECOGNIZED_KEYS, PriceContext, TokenBucket, TokenUsage};
 use super::item_reader::{ItemReader, is_structure, text_of};
@@ -156,10 +157,33 @@ fn read_identity(reader: &ItemReader<'_, '_>, sources: &Sources, facts: &mut Ite
     }
     facts.owner_decided = owner.each_ref().map(|(_, is_own)| *is_own);
     [facts.tenant, facts.feature, facts.user] = owner.map(|(text, _)| text);
+    facts.claimed_user = reader.item_or_resource_text(&sources.claimed_user);
+    read_verified_ids(reader, facts);
     facts.actor = reader.item_or_resource_text(&sources.actor);
     facts.trace = reader.text(&sources.trace);
     facts.span = reader.text(&sources.span);
     facts.iteration = reader.count(&sources.iteration).flatten().and_then(|number| i64::try_from(number).ok());
+}
+
+/// Verified ids come before all others: a log record's body may name another user, too.
+fn read_verified_ids(reader: &ItemReader<'_, '_>, facts: &mut ItemFacts) {
+    if reader.value(reader.vocabulary.verified_ids).is_none() {
+        return;
+    }
+    let attribute = |key| reader.payload.get_str(facts.node, key);
+    let kinds = attribute(VERIFIED_IDS).unwrap_or_default();
+    let is_verified = |key: OwnerKey| kinds.split(' ').any(|kind| kind == key.as_str());
+    let [user, tenant] =
+        OwnerKey::ALL.map(|key| attribute(key.verified_key()).map(str::to_owned).filter(|_| is_verified(key)));
+    let [is_tenant_decided, _, is_user_decided] = &mut facts.owner_decided;
+    *is_tenant_decided |= tenant.is_some();
+    *is_user_decided |= user.is_some();
+    facts.tenant = tenant.or(facts.tenant.take());
+    if let Some(user) = user {
+        let other = facts.user.take().filter(|other| *other != user);
+        facts.claimed_user = facts.claimed_user.take().or(other);
+        facts.user = Some(user);
+    }
 }
 
 /// Returns true if the item belongs to a tool, so that its error text is the tool's output.

@@ -9,6 +9,7 @@ mod announcements;
 mod attribute_types;
 mod caller_supplied;
 mod chat_evidence;
+mod claims;
 mod closed_items;
 mod content;
 mod detect;
@@ -54,6 +55,7 @@ use item_reader::ItemReader;
 use request_facts::ItemWithDialect;
 
 pub use address::{is_plain_name, is_route};
+pub use claims::{CLAIMED_PREFIX, OwnerKey, VERIFIED_IDS};
 pub use closed_items::{
     ClosedItemPolicy, DeclaredAgents, EarlierAgentServices, ServiceIdentity, StatementPolicy, UnlistedTextPolicy,
 };

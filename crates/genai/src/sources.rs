@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::claims::claimed_source;
 use super::facts::{TokenBucket, TokenUsage};
 use super::keys::SlotIndex;
 use super::label_shape;
@@ -98,14 +99,23 @@ macro_rules! source_lists {
 }
 
 // The sources of facts. `run`: the agent invocation, if the dialect reports one; otherwise the run is derived from the
-// spans. `sub_agent`: who acted, if the dialect distinguishes it from the main agent. `trace` and `span`: for a record
-// whose own fields are empty. `exit_code`: any value other than 0 is a failure, whatever `success` says. The searches
-// are charged by use, not by token. `credential`: the kind of credential of a call (`billing` in the dialects file).
+// spans. `claimed_user`: made from `user`, never listed. `sub_agent`: who acted, if the dialect distinguishes it from
+// the main agent. `trace` and `span`: for a record whose own fields are empty. `exit_code`: any value other than 0 is a
+// failure, whatever `success` says. The searches are charged by use, not by token. `credential`: the kind of credential
+// of a call (`billing` in the dialects file).
 source_lists! {
     FactSourceLists => Sources;
-    all: session turn iteration trace span user tenant feature actor tool tool_call finish success exit_code error status
-        decision service_tier speed inference_geo server_address web_searches file_searches;
+    all: session turn iteration trace span user claimed_user tenant feature actor tool tool_call finish success
+        exit_code error status decision service_tier speed inference_geo server_address web_searches file_searches;
     own: run sub_agent operation provider request_model response_model response_id cost credential;
+}
+
+impl FactSourceLists {
+    /// Makes `claimed_user` from `user`, in the same order.
+    pub(super) fn add_claims(&mut self) {
+        let attributes = self.user.iter().filter(|source| !source.contains('#') && !source.starts_with("text:"));
+        self.claimed_user = attributes.map(|source| claimed_source(source)).collect();
+    }
 }
 
 /// Which keys a dialect reads by their words.

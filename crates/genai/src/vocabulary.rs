@@ -12,6 +12,7 @@ use otlp::{JudgeId, PairVerdicts, Value};
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
 use super::chat_evidence::ChatShapes;
+use super::claims::{OwnerKey, VERIFIED_IDS, claimed_source};
 use super::closed_items::ClosedItemPolicy;
 use super::detect::DetectionClause;
 use super::facts::{BillingBasis, ContentPart, TokenBucket};
@@ -39,6 +40,7 @@ pub struct Vocabulary {
     pub(super) slots: usize,
     pub(super) event_name: SlotIndex,
     pub(super) operation_name: SlotIndex,
+    pub(super) verified_ids: SlotIndex,
     pub(super) span_name: SlotIndex,
     pub(super) log_body: SlotIndex,
     pub(super) dialects: Vec<Dialect>,
@@ -77,6 +79,8 @@ pub struct Vocabulary {
     /// Attribute keys that name sessions, turns, users and tenants.
     identity_keys: HashSet<String>,
     person_keys: HashSet<String>,
+    /// Attribute keys from which users and tenants are read.
+    owner_keys: HashMap<String, OwnerKey>,
     /// Verdicts about attributes that occur again, shared by all workers.
     pub pair_verdicts: PairVerdicts,
     /// Gives the verdict that a pair holds no content under some rules.
@@ -178,6 +182,16 @@ impl Vocabulary {
         self.person_keys.contains(key)
     }
 
+    /// Whose id an attribute under this key holds in any dialect; `None`: neither a user's nor a tenant's.
+    pub fn owner_key(&self, key: &str) -> Option<OwnerKey> {
+        self.owner_keys.get(key).copied()
+    }
+
+    /// All keys of users and tenants.
+    pub fn owner_keys(&self) -> impl Iterator<Item = (&str, OwnerKey)> {
+        self.owner_keys.iter().map(|(key, kind)| (key.as_str(), *kind))
+    }
+
     /// The plain attribute keys from which a dialect reads a fact or a count of tokens, by the name of its list in the
     /// file. Sources inside content and on resources are left out.
     pub fn original_keys(&self, dialect: &str, name: &str) -> Vec<&str> {
@@ -256,12 +270,22 @@ fn identity_keys(data: &DialectsFile) -> HashSet<String> {
     let ids = fact_source_keys(data, |fields| {
         [&fields.session, &fields.run, &fields.sub_agent, &fields.turn, &fields.tenant]
     });
-    ids.chain(STAMPED_IDS.map(str::to_owned)).chain(person_keys(data)).collect()
+    let claimed = fact_source_keys(data, |fields| [&fields.tenant]).map(|key| claimed_source(&key));
+    ids.chain(claimed).chain(STAMPED_IDS.map(str::to_owned)).chain(person_keys(data)).collect()
 }
 
 /// Keys of a user's id or name.
 fn person_keys(data: &DialectsFile) -> HashSet<String> {
-    fact_source_keys(data, |fields| [&fields.user]).chain(data.keys.persons.iter().cloned()).collect()
+    fact_source_keys(data, |fields| [&fields.user, &fields.claimed_user])
+        .chain(data.keys.persons.iter().cloned())
+        .collect()
+}
+
+/// Whose id each key of a user or tenant holds.
+fn owner_keys(data: &DialectsFile) -> HashMap<String, OwnerKey> {
+    let tenants = fact_source_keys(data, |fields| [&fields.tenant]).map(|key| (key, OwnerKey::Tenant));
+    let users = fact_source_keys(data, |fields| [&fields.user]).map(|key| (key, OwnerKey::User));
+    tenants.chain(users).collect()
 }
 
 /// The attribute keys from which `fields` are read in any dialect.
@@ -291,7 +315,14 @@ pub(super) struct VocabularyCompiler {
 }
 
 impl VocabularyCompiler {
-    fn compile(mut self, data: DialectsFile) -> Result<Vocabulary, VocabularyError> {
+    fn compile(mut self, mut data: DialectsFile) -> Result<Vocabulary, VocabularyError> {
+        let dialect_fields = data.dialects.iter_mut().map(|dialect| &mut dialect.fields);
+        std::iter::once(&mut data.identity).chain(dialect_fields).for_each(FactSourceLists::add_claims);
+        let owner_keys = owner_keys(&data);
+        // A tenant's name stays readable on an agent's item wherever it stands.
+        let claimed_tenants = owner_keys.iter().filter(|(_, kind)| **kind == OwnerKey::Tenant);
+        let claimed_tenants: Vec<String> = claimed_tenants.map(|(key, _)| claimed_source(key)).collect();
+        self.add_keys(&claimed_tenants, |weight| KeyFact::Role(KeyRole::Label, weight));
         for (role, list) in &data.keys.roles {
             self.add_keys(list, |weight| KeyFact::Role(*role, weight));
         }
@@ -304,6 +335,7 @@ impl VocabularyCompiler {
         self.add_registry(&data.registry);
         let event_name = self.slot_for_key("event.name");
         let operation_name = self.slot_for_key("gen_ai.operation.name");
+        let verified_ids = self.slot_for_key(VERIFIED_IDS);
         let (span_name, log_body) = (self.slot_for_key("span.name"), self.slot_for_key("log.body"));
         let identity = Sources::compile(&mut self, &data.identity, None);
         let events = self.compile_events(&data.events);
@@ -353,6 +385,7 @@ impl VocabularyCompiler {
             ),
             event_name,
             operation_name,
+            verified_ids,
             span_name,
             log_body,
             wrapped: WrappedLineFinder::compile(&dialects),
@@ -376,6 +409,7 @@ impl VocabularyCompiler {
             session_keys: session_keys.into_iter().collect(),
             identity_keys,
             person_keys,
+            owner_keys,
             pair_verdicts: PairVerdicts::default(),
             judge: JudgeId::unique(),
         })

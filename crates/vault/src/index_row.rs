@@ -177,6 +177,9 @@ pub struct RowTail {
     pub parent_span_id: Option<String>,
     /// The user, always as a pseudonym.
     pub user_key: Option<String>,
+    /// The user that the client named, as a pseudonym, if its credential proves another one. It selects nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_user_key: Option<String>,
     /// Name of the agent, or else of the service.
     pub actor: Option<String>,
     /// Id of the sub-agent that acted, in display form; absent if the client does not distinguish sub-agents.
@@ -327,7 +330,8 @@ impl IndexRow {
     /// ids of all lines, and a writer must not control how much memory they need.
     pub fn is_sane(&self, line_bytes: usize) -> bool {
         let tail = &self.tail;
-        let optional_texts = fields!(tail: end_ts session_id run_id turn trace_id span_id parent_span_id user_key actor
+        let optional_texts = fields!(tail: end_ts session_id run_id turn trace_id span_id parent_span_id user_key
+            claimed_user_key actor
             agent_id agent_version feature issue_id commit_sha environment action_type tool_name tool_call_id model
             provider response_id finish decision decided_by fragment ct_sha256 key_id key_sha256 commitment tier
             source_record);

@@ -1,11 +1,13 @@
 //! The `normalize` processor: adds the current `gen_ai.*` attributes to each item, so that back ends and later steps
 //! find one vocabulary whatever the client's instrumentation.
 //!
-//! Attributes are never renamed, and only `tollgate.*` attributes of untrusted clients are removed (and, if configured,
-//! the originals). An existing value stays unless its type is wrong. Content is never copied. The meaning of keys is
-//! defined in `genai`; content and references are handled in `processors/vault`.
+//! Attributes are never renamed, but for a user or tenant that the client's credential does not prove (`identity`), and
+//! only `tollgate.*` attributes of untrusted clients are removed (and, if configured, the originals). An existing value
+//! stays unless its type is wrong. Content is never copied. The meaning of keys is defined in `genai`; content and
+//! references are handled in `processors/vault`.
 
 pub mod config;
+mod identity;
 mod ids;
 mod semconv_names;
 
@@ -15,9 +17,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use genai::{VaultedTexts, Vocabulary, cached_facts, missing_required_attributes};
+use genai::{OwnerKey, VaultedTexts, Vocabulary, cached_facts, missing_required_attributes};
 use otlp::{AttrId, Payload, Signal};
-use pipeline::{Batch, Effect, Processor, Reason, Trust};
+use pipeline::{Batch, ClientIdentity, Effect, Processor, Reason, Trust};
 use telemetry::{Counter, Meter, names as metrics};
 
 use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorSpec};
@@ -34,6 +36,8 @@ const OTHER_ATTRIBUTE: &str = "other";
 
 /// The counts of a batch: its signal, removed stamps, items by dialect, and items by dialect and missing attribute.
 type ItemCounts = (Signal, u64, Vec<(String, u64)>, Vec<((String, String), u64)>);
+/// The claims of a batch that moved, by kind: an effect of its own, so that effects of earlier versions stay readable.
+type ClaimCounts = [u64; OwnerKey::ALL.len()];
 
 pub struct NormalizeProcessor {
     id: Arc<str>,
@@ -41,13 +45,16 @@ pub struct NormalizeProcessor {
     names: SemconvNames,
     meter: Meter,
     removed_stamps: Counter,
+    claims: [Counter; OwnerKey::ALL.len()],
 }
 
 impl NormalizeProcessor {
     pub fn new(id: Arc<str>, settings: &NormalizeConfig, vocabulary: Arc<Vocabulary>, meter: &Meter) -> Self {
         let removed_stamps = meter.counter(&metrics::CLIENT_STAMPS, &[("processor", &id)]);
         let names = SemconvNames::new(settings, &vocabulary);
-        Self { id, vocabulary, names, meter: meter.clone(), removed_stamps }
+        let claims = OwnerKey::ALL
+            .map(|kind| meter.counter(&metrics::CLAIMED_IDENTITIES, &[("processor", &id), ("kind", kind.as_str())]));
+        Self { id, vocabulary, names, meter: meter.clone(), removed_stamps, claims }
     }
 
     /// The metric label for a dialect. A stored effect may come from another version.
@@ -73,7 +80,18 @@ impl Processor for NormalizeProcessor {
     }
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
-        let stamps = if batch.origin.trust == Trust::Internal { 0 } else { remove_stamps(&mut batch.payload) };
+        let origin = Arc::clone(&batch.origin);
+        let stamps = match origin.trust {
+            Trust::Internal => 0,
+            Trust::ThirdParty => remove_stamps(&mut batch.payload, &origin.identity),
+        };
+        if let ClientIdentity::Verified(verified) = &origin.identity {
+            let claims: ClaimCounts = identity::write_identity(&mut batch.payload, verified, &self.vocabulary);
+            if claims.iter().any(|count| *count > 0) {
+                let body = serde_json::to_vec(&claims).unwrap_or_default();
+                batch.effects.push(Effect::new(self.id.clone(), body));
+            }
+        }
         let mut facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
         if ids::fill_missing_ids(&mut batch.payload, &facts) {
             batch.facts = None;
@@ -101,6 +119,10 @@ impl Processor for NormalizeProcessor {
     }
 
     fn apply(&self, effect: &Effect) {
+        if let Ok(claims) = serde_json::from_slice::<ClaimCounts>(&effect.body) {
+            self.claims.iter().zip(claims).for_each(|(counter, count)| counter.increment(count));
+            return;
+        }
         let Ok((signal, stamps, counts, missing)) = serde_json::from_slice::<ItemCounts>(&effect.body) else { return };
         self.removed_stamps.increment(stamps);
         for (dialect, items) in counts {
@@ -116,11 +138,12 @@ impl Processor for NormalizeProcessor {
 }
 
 /// Removes the attributes that only tollgate may set from all nodes. Returns their number.
-fn remove_stamps(payload: &mut Payload) -> u64 {
+fn remove_stamps(payload: &mut Payload, identity: &ClientIdentity) -> u64 {
     let stamped: Vec<AttrId> = payload
         .nodes()
         .flat_map(|node| payload.attributes(node))
         .filter(|attribute| attribute.key.starts_with(STAMP_PREFIX))
+        .filter(|attribute| !identity::is_written_by_edge(identity, attribute.key))
         .map(|attribute| attribute.id)
         .collect();
     for id in &stamped {

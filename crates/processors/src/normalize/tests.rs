@@ -12,7 +12,7 @@ use otlp::Payload;
 use pipeline::{Batch, BatchOrigin, Processor, Trust};
 use telemetry::Meter;
 
-fn build(meter: &Meter) -> NormalizeProcessor {
+pub(super) fn build(meter: &Meter) -> NormalizeProcessor {
     NormalizeProcessor::new("normalize".into(), &NormalizeConfig::default().settings().unwrap(), vocabulary(), meter)
 }
 

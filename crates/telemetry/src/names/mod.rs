@@ -372,6 +372,9 @@ metrics_table! {
     DIALECT_ITEMS = "tollgate_dialect_items_total", MetricKind::Counter;
     /// Attributes that the conventions require and that no key of the item provides (labels: dialect, attribute).
     MISSING_ATTRIBUTES = "tollgate_missing_attributes_total", MetricKind::Counter;
+    /// Users and tenants that clients named and their credential does not prove; they moved to `tollgate.claimed.*`
+    /// (labels: processor, kind).
+    CLAIMED_IDENTITIES = "tollgate_claimed_identities_total", MetricKind::Counter;
     /// Attributes reserved for tollgate that clients sent; they were removed (label: processor).
     CLIENT_STAMPS = "tollgate_client_stamps_removed_total", MetricKind::Counter;
 
