@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use crate::claimed_ids::ClaimedIds;
 use crate::error::ReadError;
 use crate::folders::{SessionFolder, encode_segment, is_day, is_key_name, is_segment, parse_key_name};
 use crate::read::{IndexLines, UnreadIndex, each_row};
@@ -111,8 +112,9 @@ async fn list_stored_keys(place: &WritableVault, account: &str) -> Result<Vec<St
 
 pub(super) type SessionsByAccount = BTreeMap<String, BTreeSet<SessionFolder>>;
 
-/// Sessions, a message if there are more than fit in memory, and the parts of the index that were not read.
-type CollectedSessions = (SessionsByAccount, Option<&'static str>, UnreadIndex);
+/// Sessions, a message if there are more than fit in memory, the parts of the index that were not read, and the user's
+/// other ids.
+type CollectedSessions = (SessionsByAccount, Option<&'static str>, UnreadIndex, ClaimedIds);
 
 /// The sessions of those of these lines that match.
 async fn collect_sessions(
@@ -121,7 +123,9 @@ async fn collect_sessions(
     lines: IndexLines<'_>,
 ) -> Result<CollectedSessions, ReadError> {
     let (mut accounts, mut remaining_bytes, mut limit) = (SessionsByAccount::new(), MAX_NAME_BYTES, None);
+    let mut claimed = ClaimedIds::default();
     let mut collect = |_: &str, row: IndexRow| {
+        claimed.read_line(query.target.users().unwrap_or_default(), &row.tail);
         let (account, Some(folder)) = (&row.tail.account, query.find_match(&row)) else { return };
         if accounts.get(account).is_some_and(|folders| folders.contains(&folder)) {
             return;
@@ -135,7 +139,7 @@ async fn collect_sessions(
         }
     };
     let unread = each_row(&place.vault, query.account.as_deref(), &|_| true, lines, &mut collect).await?;
-    Ok((accounts, limit, unread))
+    Ok((accounts, limit, unread, claimed))
 }
 
 /// The result of searching the index.
@@ -147,13 +151,14 @@ pub(super) struct SessionSearch {
     unsigned: SessionsByAccount,
     /// Messages about unreadable parts of the index.
     unreadable_index: Vec<String>,
-    /// Messages about unreadable parts of the chains, and about omitted unsigned sessions.
+    /// Messages about unreadable parts of the chains, omitted unsigned sessions, the user's other ids, and sessions
+    /// with data of others.
     unreadable_chains: Vec<String>,
 }
 
 pub(super) async fn search_sessions(place: &WritableVault, query: &TargetQuery) -> Result<SessionSearch, ReadError> {
     if query.target.users().is_none() {
-        let (sessions, limit, unread) = collect_sessions(place, query, IndexLines::All).await?;
+        let (sessions, limit, unread, _) = collect_sessions(place, query, IndexLines::All).await?;
         let unreadable_index = unread.unreadable.into_iter().chain(limit.map(str::to_owned)).collect();
         return Ok(SessionSearch { sessions, unreadable_index, ..SessionSearch::default() });
     }
@@ -164,10 +169,10 @@ pub(super) async fn search_sessions(place: &WritableVault, query: &TargetQuery) 
         ));
     }
     let index = SignedIndex::read(&place.vault, &place.keys, query.account.as_deref()).await?;
-    let (sessions, limit, unread) = collect_sessions(place, query, IndexLines::Signed(&index)).await?;
+    let (sessions, limit, unread, claimed) = collect_sessions(place, query, IndexLines::Signed(&index)).await?;
     let unreadable_index = unread.unreadable.into_iter().chain(limit.map(str::to_owned)).collect();
     // unreadable unsigned objects are ignored, because any writer may have put them there
-    let (mut unsigned, limit, _) = collect_sessions(place, query, IndexLines::Unsigned(&index)).await?;
+    let (mut unsigned, limit, ..) = collect_sessions(place, query, IndexLines::Unsigned(&index)).await?;
     for (account, folders) in &sessions {
         if let Some(unsigned) = unsigned.get_mut(account) {
             unsigned.retain(|folder| !folders.contains(folder));
@@ -175,23 +180,55 @@ pub(super) async fn search_sessions(place: &WritableVault, query: &TargetQuery) 
     }
     unsigned.retain(|_, folders| !folders.is_empty());
     let limit = limit.map(|why| format!("not included, unsigned lines: {why}"));
-    let unreadable_chains = index.unreadable().iter().cloned().chain(unread.older_missing).chain(limit).collect();
+    let mut unreadable_chains: Vec<String> =
+        index.unreadable().iter().cloned().chain(unread.older_missing).chain(limit).collect();
+    unreadable_chains.extend(claimed.messages());
+    unreadable_chains.extend(find_shared_sessions(place, query, &index, &sessions).await?);
     Ok(SessionSearch { sessions, unsigned, unreadable_index, unreadable_chains })
+}
+
+/// Messages about the user's sessions that also have data of others: a session is one folder, and its keys open all of
+/// it. A client may name another user's session.
+async fn find_shared_sessions(
+    place: &WritableVault,
+    query: &TargetQuery,
+    index: &SignedIndex,
+    sessions: &SessionsByAccount,
+) -> Result<Vec<String>, ReadError> {
+    let (users, mut shared) = (query.target.users().unwrap_or_default(), BTreeSet::new());
+    let mut visit = |_: &str, row: IndexRow| {
+        let is_others = row.tail.user_key.as_ref().is_some_and(|user| !users.contains(user));
+        let folder = is_others.then(|| query.find_folder(&row)).flatten();
+        let is_listed =
+            |folder: &SessionFolder| sessions.get(&row.tail.account).is_some_and(|folders| folders.contains(folder));
+        shared.extend(folder.filter(|folder| shared.len() < MAX_LISTED_UNSIGNED && is_listed(folder)));
+    };
+    each_row(&place.vault, query.account.as_deref(), &|_| true, IndexLines::Signed(index), &mut visit).await?;
+    let message = |(tenant, session): SessionFolder| {
+        format!("{tenant}/{session} also has data of another user, which goes with it: a session is one folder")
+    };
+    Ok(shared.into_iter().map(message).collect())
 }
 
 impl TargetQuery {
     /// The session of a line, if the line matches.
     fn find_match(&self, row: &IndexRow) -> Option<SessionFolder> {
         let tail = &row.tail;
+        let is_match = match &self.target {
+            ContentTarget::Session(wanted) => tail.session_name().is_some_and(|session| *wanted == session),
+            user => user.users().zip(tail.user_key.as_ref()).is_some_and(|(users, key)| users.contains(key)),
+        };
+        is_match.then(|| self.find_folder(row)).flatten()
+    }
+
+    /// The session of a line that can belong to the query's tenant.
+    fn find_folder(&self, row: &IndexRow) -> Option<SessionFolder> {
+        let tail = &row.tail;
         let is_other_tenant = self.tenant.as_ref().is_some_and(|tenant| *tenant != tail.tenant);
         let is_of_no_session =
             matches!(tail.kind, Some(RowKind::Erasure | RowKind::KeyCopies | RowKind::Opening | RowKind::Gap));
         let session = tail.session_name().filter(|_| !is_other_tenant && !is_of_no_session)?;
-        let is_match = match &self.target {
-            ContentTarget::Session(wanted) => *wanted == session,
-            user => user.users().zip(tail.user_key.as_ref()).is_some_and(|(users, key)| users.contains(key)),
-        };
-        is_match.then(|| (encode_segment(&tail.tenant), encode_segment(&session)))
+        Some((encode_segment(&tail.tenant), encode_segment(&session)))
     }
 }
 

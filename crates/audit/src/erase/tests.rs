@@ -12,7 +12,7 @@ use super::request::{ContentTarget, ErasureRequest};
 use super::resolve::{find_sessions, find_sessions_with_unsigned};
 use super::{Ledger, TargetQuery, WritableVault, execute_request, resolve_target, resume_erasure};
 use crate::ledger::LedgerEntry;
-use crate::read::{FragmentOpener, ReadError, ReplayFilter, replay};
+use crate::read::{FragmentOpener, IndexQuery, ReadError, ReplayFilter, find_signed, replay};
 use crate::signed_request::{SignedRequest as _, open, sign};
 use crate::testing::site::{Altered, Memory, Site, assert_said, text_of};
 use crate::verify::{VerifyOptions, VerifyReport};
@@ -645,6 +645,33 @@ async fn what_other_signers_tell_of_a_user_is_not_passed_over_in_silence() {
     site.store.0.lock().retain(|name, _| !name.starts_with("keys/default/acme/s-new/"));
     let told = find_sessions_with_unsigned(&desk.place, &user).await.expect("told");
     assert!(told.folders.len() == found.sessions.len() && told.excluded().len() == 1, "{:?}", told.excluded());
+}
+
+/// An id that a client only claimed selects nothing, in either direction; searches and requests say so, and which sessions
+/// have data of another user. (Shown to fail with `claimed_user_key` as a second key of a search.)
+#[tokio::test]
+async fn claimed_ids_are_said_and_select_nothing() {
+    let (mut site, desk) = site_and_desk().await;
+    for (session, user, claimed) in
+        [("s-ann", "h-ann", Some("h-bob")), ("s-bob", "h-bob", None), ("s-ann", "h-cid", None)]
+    {
+        (site.user, site.claimed_user) = (Some(user.to_owned()), claimed.map(str::to_owned));
+        site.send("default", session, "text");
+    }
+    site.minutes(4).await;
+    let ann = resolve_target(&desk.place, &in_default(user("h-ann"))).await.expect("resolved");
+    assert_eq!(ann.sessions, ["acme/s-ann"]);
+    let [claim, shared] = &ann.excluded[..] else { panic!("{:?}", ann.excluded) };
+    assert!(claim.contains("clients of this user named the user h-bob"), "{claim}");
+    assert!(shared.contains("acme/s-ann also has data of another user"), "{shared}");
+    let bob = resolve_target(&desk.place, &in_default(user("h-bob"))).await.expect("resolved");
+    assert_eq!(bob.sessions, ["acme/s-bob"]);
+    let [claimant] = &bob.excluded[..] else { panic!("{:?}", bob.excluded) };
+    assert!(claimant.contains("clients of the verified user h-ann named this user"), "{claimant}");
+    let query = IndexQuery { users: vec!["h-bob".to_owned()], ..IndexQuery::default() };
+    let (found, _) = find_signed(&site.vault(), &query, None, &mut |_, _| {}).await.expect("found");
+    assert_eq!(found.sessions.iter().map(|(session, _)| &**session).collect::<Vec<_>>(), ["s-bob"]);
+    assert_eq!(found.claimed_ids, [claimant.clone()]);
 }
 
 /// A hold set after an erasure was announced stops it; after the release it is completed.

@@ -8,6 +8,7 @@ use clap::Args;
 use command::time_option::parse_time_option;
 
 use super::index::{IndexLines, UnreadIndex, each_row};
+use crate::claimed_ids::ClaimedIds;
 use crate::error::ReadError;
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
@@ -67,6 +68,11 @@ pub struct IndexQuery {
 
 impl IndexQuery {
     fn matches(&self, row: &IndexRow) -> bool {
+        self.matches_beside_user(row)
+            && (self.users.is_empty() || row.tail.user_key.as_ref().is_some_and(|user| self.users.contains(user)))
+    }
+
+    fn matches_beside_user(&self, row: &IndexRow) -> bool {
         let tail = &row.tail;
         let is = |wanted: &Option<String>, column: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| column == Some(wanted))
@@ -81,7 +87,6 @@ impl IndexQuery {
             && is(&self.tenant, Some(&tail.tenant))
             && is(&self.trace, tail.trace_id.as_deref())
             && is(&self.span, tail.span_id.as_deref())
-            && (self.users.is_empty() || tail.user_key.as_ref().is_some_and(|user| self.users.contains(user)))
             && is(&self.tool, tail.tool_name.as_deref())
             && is(&self.action, tail.action_type.as_deref())
             && is(&self.issue, tail.issue_id.as_deref())
@@ -128,6 +133,8 @@ pub struct FindResult {
     pub unreadable: Vec<String>,
     /// Signed objects that are missing and older than any that exists.
     pub older_missing: Option<String>,
+    /// Messages about ids that clients named in place of the users', a line each.
+    pub claimed_ids: Vec<String>,
 }
 
 /// Calls `visit` with each of these lines that matches `query`, in the order of index objects. At most `max_bytes` of
@@ -139,8 +146,11 @@ async fn search_lines(
     max_bytes: usize,
     visit: &mut (dyn FnMut(&IndexRow) + Send),
 ) -> Result<FindResult, ReadError> {
-    let (mut found, mut remaining_bytes) = (FindResult::default(), max_bytes);
+    let (mut found, mut remaining_bytes, mut claimed) = (FindResult::default(), max_bytes, ClaimedIds::default());
     let mut visit_row = |_: &str, row: IndexRow| {
+        if row.tail.claimed_user_key.is_some() && query.matches_beside_user(&row) {
+            claimed.read_line(&query.users, &row.tail);
+        }
         if !query.matches(&row) {
             return;
         }
@@ -160,7 +170,7 @@ async fn search_lines(
     let may_match_day = |day: &str| query.may_match_day(day);
     let UnreadIndex { unreadable, older_missing } =
         each_row(vault, query.account.as_deref(), &may_match_day, lines, &mut visit_row).await?;
-    Ok(FindResult { unreadable, older_missing, ..found })
+    Ok(FindResult { unreadable, older_missing, claimed_ids: claimed.messages().collect(), ..found })
 }
 
 /// Calls `visit` with each line that matches `query`, in the order of index objects: first the lines of objects that

@@ -193,6 +193,8 @@ pub struct Site {
     pub sent: u64,
     /// User of lines sent from now on; `None`: `h-` and the account.
     pub user: Option<String>,
+    /// The user that the client names in place of this one.
+    pub claimed_user: Option<String>,
     /// Layout for processes started from now on.
     pub layout: ObjectLayout,
 }
@@ -280,6 +282,7 @@ impl Site {
             uploader,
             sent: 0,
             user: None,
+            claimed_user: None,
             layout,
         }
     }
@@ -375,6 +378,7 @@ impl Site {
         key.seal(&plain, frame.rest_mut()).expect("sealed");
         let mut base = line_of(&names, account, session, now);
         base.user_key = self.user.clone().or(base.user_key);
+        base.claimed_user_key.clone_from(&self.claimed_user);
         let tail = RowTail {
             len: Some(frame.rest().len() as u64),
             item: Some(item),

@@ -251,7 +251,8 @@ async fn get_search(State(audit): State<Arc<AuditState>>, Params(search): Params
     };
     let problem = found.as_ref().map_or_else(|why| Some(why.to_string()), unread_note).map(|why| escape_unsafe(&why));
     let is_empty = found.as_ref().is_ok_and(|found| found.lines == 0);
-    let hints = if is_empty { search.pseudonym_hints() } else { Vec::new() };
+    let mut hints = if is_empty { search.pseudonym_hints() } else { Vec::new() };
+    hints.extend(found.iter().flat_map(|found| found.claimed_ids.clone()));
     let count = found.map_or(0, |found| found.lines);
     render_page(&SearchPage {
         banner: audit.banner(),
@@ -273,7 +274,8 @@ async fn search_index(
     let signed = audit.read_signed_objects().await?;
     let (found, unsigned) = find_signed(&audit.vault, query, signed.as_deref(), visit).await?;
     let unreadable = found.unreadable.into_iter().chain(unsigned.unreadable).chain(found.older_missing).collect();
-    Ok(FindResult { lines: found.lines + unsigned.lines, unreadable, ..FindResult::default() })
+    let (lines, claimed_ids) = (found.lines + unsigned.lines, found.claimed_ids);
+    Ok(FindResult { lines, unreadable, claimed_ids, ..FindResult::default() })
 }
 
 #[derive(Deserialize)]

@@ -123,6 +123,7 @@ pub(super) fn run_find(options: FindArgs) -> Result<ExitStatus, CommandError> {
         print_bytes(&out)?;
         let unread = found.unreadable.iter().chain(&unsigned.unreadable).chain(&found.older_missing);
         output::print_notes("not read", unread);
+        output::print_notes("note", &found.claimed_ids);
         let cut_note = "more sessions than fit in memory: search fewer days or a single tenant".to_owned();
         let is_cut = sessions && (found.more_sessions || unsigned.more_sessions);
         output::print_notes("not listed", is_cut.then_some(&cut_note));
