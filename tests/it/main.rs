@@ -15,6 +15,7 @@ mod forward;
 mod fuzz;
 mod gateway;
 mod hooks;
+mod identities;
 mod keys;
 mod kms;
 mod leak;

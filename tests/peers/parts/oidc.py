@@ -1,4 +1,4 @@
-"""OpenID Connect on the admin port and on the auditors' page against Dex: login through Dex's form, roles by groups, bearer tokens, tokens for others and expired ones,
+"""OpenID Connect on the admin port, on the auditors' page and on receivers against Dex: login through Dex's form, roles by groups, bearer tokens, tokens for others and expired ones,
 stolen codes, keys that change, a provider that is away."""
 import base64
 import html
@@ -133,6 +133,36 @@ def audit_page(work, dex, page, access):
     check("the page ends cleanly", process.wait(10) == 0)
 
 
+def senders(gateway, dex):
+    """Tokens of Dex on the receiver: two users with one client that claims the other's address."""
+    say("oidc: senders")
+
+    def send(token, session, claimed):
+        attributes = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o", "session.id": session,
+                      "user.email": f"{claimed}@example.com", "user.id": claimed}
+        span = {"traceId": base64.b16encode(session.encode() * 4)[:32].decode().lower(), "spanId": "eee19b7ec3c1b174", "name": "chat",
+                "startTimeUnixNano": str(time.time_ns() - 10**9), "endTimeUnixNano": str(time.time_ns()),
+                "attributes": [{"key": key, "value": {"stringValue": text}} for key, text in attributes.items()]}
+        body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
+        headers = {"content-type": "application/json", **({"authorization": f"Bearer {token}"} if token else {})}
+        return ask(f"http://127.0.0.1:{gateway.http}/v1/traces", body, headers)[0]
+
+    olga, vera = dex.token("olga"), dex.token("vera")
+    check("both users may send", [send(olga, "s-olga", "vera"), send(vera, "s-vera", "olga")] == [200, 200])
+    check("nobody may without a token, or with one for others", [send(None, "s-x", "x"), send(dex.token("olga", client="else"), "s-x", "x")] == [401, 401])
+    token = {"authorization": f"Bearer {olga}", "accept": "application/json"}
+
+    def users():
+        _, _, body = ask(f"http://127.0.0.1:{gateway.admin}/api/runs", headers=token)
+        return {run["session_id"]: run["user"] for run in json.loads(body)["runs"]}
+
+    until("both runs are shown", lambda: set(users()) == {"s-olga", "s-vera"}, 20)
+    shown = users()
+    check("each run has its own user, as a pseudonym", shown["s-olga"] != shown["s-vera"] and all(user.startswith("h-") for user in shown.values()), str(shown))
+    metrics = ask(f"http://127.0.0.1:{gateway.admin}/metrics", headers=token)[2].decode()
+    check("the claims are counted", 'tollgate_claimed_identities_total{processor="normalize",kind="user"} 4' in metrics)
+
+
 def main():
     work = workdir("oidc")
     holder = {}
@@ -144,6 +174,8 @@ def main():
         dex = holder["dex"] = Dex(work, [f"{url}/callback", f"{page}/callback"])
         roles = {"viewer": ["staff"], "operator": ["ops"], "tapper": ["tap"]}
         oidc = {"issuer": dex.issuer, "client_id": "tollgate", "client_secret": SECRET, "roles": roles}
+        config["receivers"]["otlp"]["auth"] = {"oidc": {"issuer": dex.issuer, "audience": "tollgate"}, "identity": {"user": "email", "groups": "groups"}}
+        config["service"]["pipelines"]["metrics"]["processors"] = ["normalize", "redact"]
         config["extensions"]["admin"].update({"public_url": url, "auth": {"oidc": oidc}})
         holder["access"] = {"endpoint": page.removeprefix("http://"), "public_url": page, "auth": {"oidc": oidc}}
 
@@ -203,6 +235,7 @@ def main():
     done = subprocess.run([BINARY, "fleet", "drain", "--admin", url], capture_output=True, text=True, env={**os.environ, "TOLLGATE_ADMIN_TOKEN": olga})
     check("commands take such a token", done.returncode == 1 and "no `kafka` receiver" in done.stderr, done.stderr)
 
+    senders(gateway, dex)
     audit_page(work, dex, holder["page"], holder["access"])
 
     say("oidc: keys that change")

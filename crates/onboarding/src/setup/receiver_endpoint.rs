@@ -74,7 +74,7 @@ impl ReceiverEndpoint {
             );
         }
         let Some(auth) = &receiver.auth else { return };
-        if !auth.tokens.is_empty() || auth.tokens_file.is_some() {
+        if !auth.tokens.is_empty() || auth.tokens_file.is_some() || auth.oidc.is_some() || !auth.users.is_empty() {
             self.scheme = Some("Bearer");
         } else if !auth.basic.is_empty() {
             self.scheme = Some("Basic");
