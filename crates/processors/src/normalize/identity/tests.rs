@@ -32,7 +32,7 @@ fn written(case: &Json, identity: ClientIdentity) -> [Map<String, Json>; 2] {
 }
 
 /// Whatever key and signal a client names another user or tenant with, the facts that all later steps read are the
-/// verified ones, and the claim stays readable. (Shown to fail with `user.id` alone instead of the vocabulary's keys.)
+/// verified ones, and the claim stays readable. (Failed while an id in a log record's body came before `user.id`.)
 #[test]
 fn every_claim_gives_way() {
     let (vocabulary, identity) = (vocabulary(), verified(Some("ann"), Some("corp"), &["dev"]));
