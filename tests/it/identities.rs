@@ -78,7 +78,7 @@ async fn get(admin: SocketAddr, target: String) -> Value {
 }
 
 /// Stamps, API, metrics, vault folders, index, search and erasure show the verified user and tenant of each of two users
-/// who claim each other's ids, and say what was claimed. (Shown to fail without `write_identity`.)
+/// who claim each other's ids, and say what was claimed. (Failed while the claimed tenant of an agent's item was closed.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_who_claim_each_other_are_kept_apart() {
     let (folder, key) = (tempfile::tempdir().unwrap(), Key::new("k1"));

@@ -648,7 +648,7 @@ async fn what_other_signers_tell_of_a_user_is_not_passed_over_in_silence() {
 }
 
 /// An id that a client only claimed selects nothing, in either direction; searches and requests say so, and which sessions
-/// have data of another user. (Shown to fail with `claimed_user_key` as a second key of a search.)
+/// have data of another user.
 #[tokio::test]
 async fn claimed_ids_are_said_and_select_nothing() {
     let (mut site, desk) = site_and_desk().await;

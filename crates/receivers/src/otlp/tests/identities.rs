@@ -119,7 +119,8 @@ async fn unusable_tokens_are_refused() {
     assert!(!metrics.contains("corp") && !metrics.contains("xxxx"), "{metrics}");
 }
 
-/// Without `required`, a token without a claim leaves the id to the items; a claim that is there must be usable.
+/// Without `required`, a token without a claim leaves the id to the items; a claim that is there must be usable. (Shown
+/// to fail without the check of `email_verified`.)
 #[tokio::test]
 async fn claims_that_are_not_required() {
     let key = Key::new("k1");
