@@ -77,8 +77,8 @@ async fn get(admin: SocketAddr, target: String) -> Value {
     serde_json::from_str(&status_and_body(&answer).1).unwrap()
 }
 
-/// Stamps, API, metrics, vault folders, index, search and erasure show the verified user and tenant of each of two users
-/// who claim each other's ids, and say what was claimed. (Failed while the claimed tenant of an agent's item was closed.)
+/// Stamps, API, metrics, vault folders, index, search and erasure show the verified ids of two users who claim each
+/// other's, and say what was claimed. (Failed while the claimed tenant of an agent's item was closed.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_who_claim_each_other_are_kept_apart() {
     let (folder, key) = (tempfile::tempdir().unwrap(), Key::new("k1"));

@@ -316,13 +316,7 @@ pub(super) struct VocabularyCompiler {
 
 impl VocabularyCompiler {
     fn compile(mut self, mut data: DialectsFile) -> Result<Vocabulary, VocabularyError> {
-        let dialect_fields = data.dialects.iter_mut().map(|dialect| &mut dialect.fields);
-        std::iter::once(&mut data.identity).chain(dialect_fields).for_each(FactSourceLists::add_claims);
-        let owner_keys = owner_keys(&data);
-        // A tenant's name stays readable on an agent's item wherever it stands.
-        let claimed_tenants = owner_keys.iter().filter(|(_, kind)| **kind == OwnerKey::Tenant);
-        let claimed_tenants: Vec<String> = claimed_tenants.map(|(key, _)| claimed_source(key)).collect();
-        self.add_keys(&claimed_tenants, |weight| KeyFact::Role(KeyRole::Label, weight));
+        let owner_keys = self.add_claims(&mut data);
         for (role, list) in &data.keys.roles {
             self.add_keys(list, |weight| KeyFact::Role(*role, weight));
         }
@@ -413,6 +407,18 @@ impl VocabularyCompiler {
             pair_verdicts: PairVerdicts::default(),
             judge: JudgeId::unique(),
         })
+    }
+
+    /// Adds the keys to which clients' claims move; returns all keys of users and tenants.
+    fn add_claims(&mut self, data: &mut DialectsFile) -> HashMap<String, OwnerKey> {
+        let dialect_fields = data.dialects.iter_mut().map(|dialect| &mut dialect.fields);
+        std::iter::once(&mut data.identity).chain(dialect_fields).for_each(FactSourceLists::add_claims);
+        let owner_keys = owner_keys(data);
+        // A tenant's name stays readable on an agent's item wherever it stands.
+        let claimed_tenants = owner_keys.iter().filter(|(_, kind)| **kind == OwnerKey::Tenant);
+        let claimed_tenants: Vec<String> = claimed_tenants.map(|(key, _)| claimed_source(key)).collect();
+        self.add_keys(&claimed_tenants, |weight| KeyFact::Role(KeyRole::Label, weight));
+        owner_keys
     }
 
     fn compile_dialect(&mut self, mut data: schema::DialectDefinition, identity: &FactSourceLists) -> Dialect {
