@@ -42,7 +42,7 @@ use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otlp::{Payload, Signal, UnknownFields};
-use pipeline::{Batch, BatchOrigin, Effect, Processor, Trust};
+use pipeline::{Batch, BatchOrigin, ClientIdentity, Effect, Processor, Trust};
 use processors::{cost, normalize, redact, vault};
 use redaction::RedactionIdPolicy;
 use telemetry::Meter;
@@ -272,6 +272,7 @@ impl Chain {
         id[..8].copy_from_slice(&self.batches.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         let origin = Arc::new(BatchOrigin {
             account: "default".into(),
+            identity: ClientIdentity::Unverified,
             receiver: "otlp".into(),
             trust: Trust::ThirdParty,
             received: UnixNanos(NOW),
@@ -546,6 +547,7 @@ impl Tracked {
         let (before, runs) = (&self.chain.processors[..at], &self.chain.processors[at]);
         let origin = BatchOrigin {
             account: "default".into(),
+            identity: ClientIdentity::Unverified,
             receiver: "otlp".into(),
             trust: Trust::ThirdParty,
             received: UnixNanos(NOW),
