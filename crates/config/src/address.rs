@@ -54,6 +54,20 @@ pub fn parse_url(text: &str) -> Result<Url<'_>, String> {
     Ok(Url { tls, host, port, path, query })
 }
 
+/// Parses the address of a site whose pages are addressed by what is appended to it; returns it without a slash at the
+/// end.
+///
+/// # Errors
+/// One sentence that describes the fault.
+pub fn parse_site(text: &str) -> Result<String, String> {
+    let site = text.trim_end_matches('/');
+    parse_url(site)?;
+    if site.contains(['?', '|', '>']) {
+        return Err("must not contain `?`, `|` or `>`, because the paths of pages are appended to it".to_owned());
+    }
+    Ok(site.to_owned())
+}
+
 /// Splits `host:port` into host and port; an IPv6 host keeps its brackets.
 ///
 /// # Errors

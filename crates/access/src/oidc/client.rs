@@ -86,16 +86,22 @@ impl OidcClient {
 }
 
 /// The client of a token: its roles by groups, named by the provider's id of it (`sub`) and its mail address, if there
-/// is one.
+/// is one. An address counts as the user's id only if the provider verified it.
 pub(super) fn client_of_claims(claims: &TokenClaims, settings: &OidcSettings) -> KnownClient {
-    let texts = ["sub", "email"].into_iter().filter_map(|claim| claims.get(claim).and_then(Value::as_str));
-    let name = texts.collect::<Vec<_>>().join(" ").chars().take(MAX_NAME).collect();
-    KnownClient { roles: roles_of_groups(claims, settings), name }
+    let text = |claim: &str| claims.get(claim).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let (sub, email) = (text("sub"), text("email"));
+    let names: Vec<&str> = sub.into_iter().chain(email).collect();
+    let name = names.join(" ").chars().take(MAX_NAME).collect();
+    let user_ids = sub.into_iter().chain(email.filter(|_| has_verified_email(claims))).map(str::to_owned).collect();
+    KnownClient { roles: roles_of_groups(claims, settings), name, user_ids }
+}
+
+fn has_verified_email(claims: &TokenClaims) -> bool {
+    claims.get("email_verified") == Some(&Value::Bool(true))
 }
 
 fn roles_of_groups(claims: &TokenClaims, settings: &OidcSettings) -> RoleSet {
-    let is_verified = claims.get("email_verified") == Some(&Value::Bool(true));
-    if settings.config.groups_claim == "email" && !is_verified {
+    if settings.config.groups_claim == "email" && !has_verified_email(claims) {
         return RoleSet::default();
     }
     let groups = match claims.get(&settings.config.groups_claim) {

@@ -244,6 +244,27 @@ async fn a_false_discovery_document_is_refused() {
     assert_eq!(setup.client.find_token_client(&token).await, Err(OidcRefusal::Unavailable));
 }
 
+/// A person's ids are the provider's id and the verified address: an address that anybody may enter opens nothing of
+/// whoever has it. (Shown to fail without the check.)
+#[tokio::test]
+async fn only_a_verified_address_is_an_id() {
+    let key = Key::new("k1");
+    let provider = Provider::new(keys_of(&[&key]));
+    let setup = start_client(&provider.issuer, json!({}));
+    let address = |verified: Value| json!({ "email": "ada@example.com", "email_verified": verified });
+    for (changes, expected) in [
+        (address(json!(true)), &["someone", "ada@example.com"][..]),
+        (address(json!(false)), &["someone"]),
+        (address(json!("true")), &["someone"]),
+        (json!({ "email": "ada@example.com" }), &["someone"]),
+        (json!({ "sub": "someone ada@example.com" }), &["someone ada@example.com"]),
+        (json!({ "sub": "", "email": "", "email_verified": true }), &[]),
+    ] {
+        let token = key.sign(&claims(&provider.issuer, changes.clone()));
+        assert_eq!(setup.client.find_token_client(&token).await.unwrap().user_ids, expected, "{changes}");
+    }
+}
+
 /// A port with these routes of pages behind the guard and the check of roles, as the gateway builds it.
 fn port(setup: &Setup) -> Router {
     let settings = setup.config.settings().unwrap();
@@ -357,7 +378,7 @@ async fn a_browser_logs_in() {
 /// A session ends with its logout, and after eight hours although its token is valid longer.
 #[tokio::test]
 async fn a_session_ends() {
-    let user = || KnownClient { roles: RoleSet::ALL, name: "u-17".to_owned() };
+    let user = || KnownClient { roles: RoleSet::ALL, name: "u-17".to_owned(), user_ids: Vec::new() };
     let (sessions, start) = (crate::sessions::SessionTable::default(), 1_000_000);
     sessions.insert("a", user(), start, Some(start + 1_000_000));
     assert_eq!(sessions.find_client("a", start + 8 * 3600 - 1), Some(user()));

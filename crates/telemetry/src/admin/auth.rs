@@ -51,6 +51,8 @@ pub struct KnownClient {
     pub roles: RoleSet,
     /// How logs name it. Of a token that is the start of its SHA-256, so it is no secret.
     pub name: String,
+    /// Ids under which telemetry may name the same person as its user; none for a token, which names nobody.
+    pub user_ids: Vec<String>,
 }
 
 /// The accepted credentials, as SHA-256, with their roles.
@@ -137,7 +139,7 @@ impl AdminAuth {
         let Some(value) = values.next() else {
             let known = certificate_names.iter().filter_map(|name| Some((name, *self.certificates.get(name)?)));
             let (name, roles) = known.reduce(|(first, roles), (_, more)| (first, roles.union(more)))?;
-            return Some(KnownClient { roles, name: format!("certificate {name}") });
+            return Some(KnownClient { roles, name: format!("certificate {name}"), user_ids: vec![name.clone()] });
         };
         if values.next().is_some() {
             return None;
@@ -163,15 +165,20 @@ impl AdminAuth {
         self.basic.is_some() || !self.bearer.is_empty()
     }
 
+    /// Whether a client may be known by more than a token, which names nobody.
+    pub fn names_people(&self) -> bool {
+        self.basic.is_some() || !self.certificates.is_empty() || self.oidc.is_some()
+    }
+
     fn find_token(&self, token: &str) -> Option<KnownClient> {
         let hash = sha256(token.as_bytes());
         let name = format!("token {}", kernel::hex::encode(hash.first_chunk::<4>()?));
-        self.bearer.get(&hash).map(|roles| KnownClient { roles: *roles, name })
+        self.bearer.get(&hash).map(|roles| KnownClient { roles: *roles, name, user_ids: Vec::new() })
     }
 
     fn find_user(&self, pair: &[u8]) -> Option<KnownClient> {
         let (user, _) = self.basic.as_ref().filter(|(_, hash)| *hash == sha256(pair))?;
-        Some(KnownClient { roles: RoleSet::ALL, name: format!("user {user}") })
+        Some(KnownClient { roles: RoleSet::ALL, name: format!("user {user}"), user_ids: vec![user.clone()] })
     }
 
     /// The `www-authenticate` challenge of a refusal.

@@ -101,13 +101,7 @@ impl AdminConfig {
             })
             .collect();
         let public_url = self.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
-        if let Some(what) = public_url.as_deref().and_then(|url| match address::parse_url(url) {
-            Ok(_) if url.contains(['?', '|', '>']) => {
-                Some("must not contain `?`, `|` or `>`, because the paths of run pages are appended to it".to_owned())
-            }
-            Ok(_) => None,
-            Err(what) => Some(what),
-        }) {
+        if let Some(what) = public_url.as_deref().and_then(|url| address::parse_site(url).err()) {
             problems.push(FieldProblem::new("public_url", what));
         }
         let auth = self.auth.settings(self.requires_certificate(), public_url.as_deref(), &mut problems);
