@@ -53,7 +53,9 @@ fn build_parts(
         settings.object_size,
     ));
     let forward_after_put = settings.config.forward == ForwardPolicy::AfterPut;
-    parts.store = Some(ContentStore { sealer, writer: writer.clone(), uri: profile.uri.into(), forward_after_put });
+    let content_url = settings.content_url.clone();
+    let (writer_of_store, uri) = (writer.clone(), profile.uri.into());
+    parts.store = Some(ContentStore { sealer, writer: writer_of_store, uri, content_url, forward_after_put });
     (parts, Some((store.open(), writer)))
 }
 

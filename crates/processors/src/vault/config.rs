@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use config::address::parse_site;
 use config::{ByteSize, FieldProblem, TimeSpan};
 use genai::{ClosedItemPolicy, StatementPolicy, UnlistedTextPolicy};
 use kernel::key_source::{KeyService, KeySource, LazyKey};
@@ -74,6 +75,9 @@ kernel::with_defaults! {
         /// `after_put` (once content and keys are in the store; delayed by `object_age` plus the upload, and for as
         /// long as the store is unavailable). Default: `committed`.
         pub forward: ForwardPolicy = ForwardPolicy::Committed,
+        /// Address at which browsers reach `tollgate vault serve --access`, e.g. `https://content.example`: each item
+        /// whose content is taken out then links its session's page (`tollgate.content.url`). Default: no link.
+        pub content_url: Option<String>,
         /// How content is arranged in the store: `session` (objects of one session), `packed` (objects of all sessions
         /// of an account: a quarter of the requests, for large fleets), or `turn` (one object per turn: five times the
         /// requests). Default: `session`.
@@ -112,6 +116,8 @@ pub struct VaultSettings {
     pub closed_items: ClosedItemPolicy,
     /// Name of the writer, `[A-Za-z0-9._-]`, at most 64 bytes.
     pub writer: String,
+    /// The address to which the paths of sessions' pages are appended.
+    pub content_url: Option<Arc<str>>,
     /// File with the key that signs digests, in plain text. `None`: see `signing_key_service`, or beside the spool.
     pub signing_key: Option<PathBuf>,
     /// The key that signs digests, if it comes from a service.
@@ -150,6 +156,10 @@ impl VaultConfig {
         if !is_plain_name(&writer) {
             problems.push(FieldProblem::new("writer", "must be 1 to 64 letters, digits, `.`, `_` or `-`"));
         }
+        let content_url = self.content_url.as_deref().and_then(|url| {
+            let add_problem = |problem| problems.push(FieldProblem::new("content_url", problem));
+            parse_site(url).map_err(add_problem).ok().map(Arc::from)
+        });
         let (signing_key, signing_key_service) = self.signing_key_source(&mut problems);
         let erasure_keys = self.erasure_keys.iter().enumerate().filter_map(|(index, key)| {
             let add_problem = |problem| problems.push(FieldProblem::new(format!("erasure_keys[{index}]"), problem));
@@ -179,6 +189,9 @@ impl VaultConfig {
             let problem = "`after_put` needs a store; set `store`, or use `forward: committed`";
             problems.push(FieldProblem::new("forward", problem));
         }
+        if self.content_url.is_some() && drops_content {
+            problems.push(FieldProblem::new("content_url", "needs a store; set `store`, or remove the link"));
+        }
         if self.unlisted == UnlistedTextPolicy::Keep {
             let note = "`keep` forwards prompts under unlisted keys, redacted; `text` moves them to the vault";
             notes.push(FieldProblem::new("unlisted", note));
@@ -202,6 +215,7 @@ impl VaultConfig {
                 statements: self.statements,
             },
             writer,
+            content_url,
             signing_key,
             signing_key_service: signing_key_service.map(LazyKey::new),
             erasure_keys,

@@ -94,6 +94,8 @@ pub struct ContentStore {
     pub writer: Arc<VaultWriter>,
     /// The part of references before objects' names.
     pub uri: Arc<str>,
+    /// The address of the sessions' pages, for links.
+    pub content_url: Option<Arc<str>>,
     /// Exporters wait until keys and fragments are stored.
     pub forward_after_put: bool,
 }
@@ -172,6 +174,7 @@ impl VaultProcessor {
             keys: KeyRing::new(store.sealer, MAX_KEYS),
             writer: store.writer,
             uri: store.uri,
+            content_url: store.content_url,
             forward_after_put: store.forward_after_put,
             slot_base,
             zstd: CompressorPool::new(COMPRESSION_LEVEL),

@@ -43,6 +43,8 @@ pub(super) struct ContentSealer {
     pub(super) keys: KeyRing,
     pub(super) writer: Arc<VaultWriter>,
     pub(super) uri: Arc<str>,
+    /// See [`VaultSettings::content_url`](super::VaultSettings::content_url).
+    pub(super) content_url: Option<Arc<str>>,
     pub(super) forward_after_put: bool,
     /// The first slot number of this processor.
     pub(super) slot_base: u32,
@@ -217,6 +219,7 @@ impl ContentSealer {
         let uri = slots.next(self.uri.len() + names.object(object_prefix, 0).len());
         let range = slots.next(widths::RANGE);
         let key_slot = fill_slot(key.id().to_owned(), slots);
+        let page = self.page_url(scope).map(|url| fill_slot(url, slots));
         let named = (session.tenant.unwrap_or(UNATTRIBUTED), session_id(session.name));
         let head = self.fragment_head(origin, payload.signal(), named, &id);
         let mut document = document::DocumentWriter::begin(&head);
@@ -258,6 +261,7 @@ impl ContentSealer {
             let mut references = vec![(stamp::S3_URI, uri), (stamp::RANGE, range), (stamp::KEY_ID, key_slot)];
             references.extend([(stamp::LEAF, leaf), (stamp::COMMITMENT, commitment), (stamp::SHAPE, shape_slot)]);
             references.extend(present_parts(item).filter_map(|part| Some((part.reference_key()?, uri))));
+            references.extend(page.map(|page| (stamp::CONTENT_URL, page)));
             let context = stamp::CONTEXT.into_iter().zip(context);
             references.extend(context.filter_map(|(key, text)| Some((key, fill_slot(text?, slots)))));
             sealed.stamps.push(ReferenceStamp {
@@ -284,6 +288,12 @@ impl ContentSealer {
         let fragment = SealedFragment { id, key, frame, uri_slot, range_slot, known_slots, pin, object_number };
         sealed.contexts.push(contexts);
         Ok(Some((fragment, tails)))
+    }
+
+    /// The address of the session's page. Names of objects are percent-encoded as addresses are.
+    fn page_url(&self, scope: &FragmentScope) -> Option<String> {
+        let site = self.content_url.as_deref()?;
+        Some(format!("{site}/session?session={}&account={}", scope.session, scope.account))
     }
 
     /// Fingerprints of what the model was given (everything, system instructions, tool definitions), for comparing the

@@ -19,6 +19,8 @@ pub(super) const COMMITMENT: &str = "gen_ai.payload.commitment";
 pub(super) const BYTES: &str = "gen_ai.payload.bytes";
 pub(super) const DROPPED: &str = "gen_ai.payload.dropped";
 pub(super) const SHAPE: &str = "tollgate.content.shape";
+/// The page of the session on `vault serve`. It has only ids that are in the reference.
+pub(super) const CONTENT_URL: &str = "tollgate.content.url";
 /// Fingerprints of what the model was given: everything, the system instructions, the tool definitions. Equal inputs of
 /// a tenant have equal fingerprints.
 pub(super) const CONTEXT: [&str; 3] = ["tollgate.context.hash", "tollgate.context.system", "tollgate.context.tools"];

@@ -89,8 +89,10 @@ fn what_was_learned_once_is_noted() {
 /// All problems are reported at once, and an S3 store without an explicit lock is refused.
 #[test]
 fn all_problems_at_once() {
-    let found = problems("recipients: [nonsense]\nwriter: a/b\nobject_size: 1\nstore: { s3: { bucket: B } }");
-    for path in "recipients[0] writer object_size store.s3.bucket store.s3.key_bucket store.s3.region \
+    let found = problems(
+        "recipients: [nonsense]\nwriter: a/b\ncontent_url: nonsense\nobject_size: 1\nstore: { s3: { bucket: B } }",
+    );
+    for path in "recipients[0] writer content_url object_size store.s3.bucket store.s3.key_bucket store.s3.region \
             store.s3.object_lock"
         .split(' ')
     {
@@ -98,6 +100,8 @@ fn all_problems_at_once() {
     }
     assert!(!found.iter().any(|problem| problem.contains("nonsense")), "values are not quoted");
     assert_eq!(problems("{}").len(), 2, "store and recipients");
+    assert_eq!(problems("store: none\ncontent_url: https://a.example").len(), 1, "there is nothing to link");
+    assert_eq!(problems(&in_folder("content_url: https://a.example/?x=1")).len(), 1, "a path is appended");
 }
 
 /// A compliance lock too short for an audit, or too long to outlive, is refused.

@@ -24,6 +24,7 @@ fn content_goes_a_reference_stays() {
         assert_eq!(attributes[part], uri);
     }
     assert!(!attributes.contains_key("gen_ai.tool.call.result_ref"));
+    assert_eq!(attributes["tollgate.content.url"], "https://content.example/session?session=s-1&account=default");
     assert_eq!(attributes["gen_ai.payload.range"], format!("bytes=0000000000-{:010}", row.tail.len.expect("len") - 1));
     assert_eq!(attributes["gen_ai.payload.key_id"], header.key);
     assert_eq!(attributes["gen_ai.payload.leaf"], "gw-1/01KAEPOCH/000000000000");
@@ -63,6 +64,25 @@ fn the_auditor_finds_what_was_sent() {
     assert_eq!(row.tail.commitment.as_deref(), out.attributes(0).get("gen_ai.payload.commitment").map(String::as_str));
     let sealed: (FragmentHeader, Bytes) = spool_record::unpack(&out.records[1].body).expect("fragment");
     assert_eq!(row.tail.ct_sha256, Some(kernel::hex::encode(&Sha256::digest(&sealed.1))));
+}
+
+/// The link to a session's page has the id in the form of index and object names: percent-encoded, or as a pseudonym.
+/// The same link from a client is gone. (Shown to fail with the id as sent.)
+#[test]
+fn the_link_has_the_id_that_the_page_takes() {
+    let long = "x".repeat(10_000);
+    for (session, encoded) in [
+        ("../s\u{0}1&account=other", Some("..%2Fs%001%26account%3Dother")),
+        ("<b>", Some("%3Cb%3E")),
+        (&*long, None),
+        ("h-ada", None),
+    ] {
+        let out = Bench::new().pass(&json!({"items": [chat(session, "acme", "CANARY in")]}));
+        let indexed = out.rows[0].tail.session_id.as_deref().expect("an id");
+        assert_eq!(kernel::pseudonym::is_pseudonym(indexed), encoded.is_none(), "{indexed}");
+        let url = format!("https://content.example/session?session={}&account=default", encoded.unwrap_or(indexed));
+        assert_eq!(out.attributes(0)["tollgate.content.url"], url);
+    }
 }
 
 /// The documented way to recompute the content hash works on the stored document.

@@ -99,6 +99,7 @@ impl Bench {
             sealer,
             writer: Arc::new(VaultWriter::new(ObjectNames::new("agent-sessions", "gw-1", "01KAEPOCH"), 1 << 20)),
             uri: "s3://audit-logs/".into(),
+            content_url: Some("https://content.example".into()),
             forward_after_put: false,
         });
         let parts = VaultProcessorParts {
