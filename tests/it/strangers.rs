@@ -253,6 +253,17 @@ async fn several_people_use_the_audit_page() {
     let refused = tollgate(&[&arguments[..], &[&none]].concat()).output().unwrap();
     assert_eq!(refused.status.code(), Some(78));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("has no credential"));
+    // On a page for developers, credentials must name people, and signed lines must say whose an item is.
+    fs::write(at("pseudonym-key"), "long enough a pseudonym key\n").unwrap();
+    let (pseudonyms, own) = (at("pseudonym-key"), ["--developers", "--pseudonym-key"]);
+    let signer = tollgate(&["vault", "keygen", "--signing", "--output", &at("signing.key")]).output().unwrap().stdout;
+    let signer = String::from_utf8(signer).unwrap();
+    let of_developers = [&arguments[..], &[&file], &own, &[&pseudonyms]].concat();
+    for (more, code, expected) in [(&[][..], 2, "--key"), (&["--key", signer.trim()], 78, "credentials that name people")] {
+        let refused = tollgate(&[&of_developers[..], more].concat()).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(code) && said.contains(expected), "{code}: {said}");
+    }
     let mut page = tollgate(&[&arguments[..], &[&file]].concat()).spawn().unwrap();
     let mut greeting = String::new();
     BufReader::new(page.stdout.take().unwrap()).read_line(&mut greeting).unwrap();

@@ -190,7 +190,7 @@ fn run_on_vault(config: &dyn GatewayConfig, command: AuditCommand) -> Result<Exi
         AuditCommand::Share(options) => share::run_share(&options),
         AuditCommand::Combine => share::run_combine(),
         AuditCommand::Hold(command) => hold::run_hold(&command),
-        AuditCommand::Serve(options) => run_serve(&options),
+        AuditCommand::Serve(options) => run_serve(config, &options),
         AuditCommand::Compact(options) => compact::run_compact(&options),
         AuditCommand::Find(options) => run_find(*options),
         AuditCommand::Diff { session, first, second } => {

@@ -16,6 +16,7 @@ mod identities;
 pub(crate) mod index;
 mod json_report;
 mod key_claims;
+mod masking;
 mod messages;
 mod open_failure;
 mod opener;

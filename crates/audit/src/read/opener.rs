@@ -35,6 +35,8 @@ pub struct FragmentOpener<'a> {
     pub(crate) permitted: Option<Vec<KeySelection>>,
     /// Session keys, or the reason why there are none, by the folder of the key objects.
     pub(crate) sessions: HashMap<String, Result<Vec<age::x25519::Identity>, OpenFailure>>,
+    /// Whether a key stayed closed because no opening permits it.
+    pub(crate) needs_request: bool,
     /// Objects among the key objects that are not usable keys.
     pub(crate) bad_keys: Vec<BadKey>,
     /// Claims of index lines about the keys of the session being read.
@@ -54,6 +56,7 @@ impl<'a> FragmentOpener<'a> {
             shares: Vec::new(),
             permitted: Some(Vec::new()),
             sessions: HashMap::new(),
+            needs_request: false,
             bad_keys: Vec::new(),
             claims: KeyClaims::default(),
             restored_keys: Vec::new(),

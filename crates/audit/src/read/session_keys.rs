@@ -120,6 +120,7 @@ impl FragmentOpener<'_> {
                 Err(_) => {}
             }
         }
+        self.needs_request |= needs_request;
         Ok(match (erased, count) {
             _ if !keys.is_empty() => Ok(keys),
             (Some(why), _) => Err(OpenFailure::NoKey(format!("{folder}: {why}"))),

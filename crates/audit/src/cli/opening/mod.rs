@@ -162,14 +162,28 @@ impl RequestedOpenings {
 pub(crate) struct PermittedOpening {
     pub(crate) keys: KeySelection,
     /// The request's expiry.
-    expires: String,
+    pub(crate) expires: String,
+    /// The request's reason.
+    pub(crate) why: String,
+    /// Those who signed the request.
+    pub(crate) signers: Vec<String>,
 }
 
 impl PermittedOpening {
     pub(crate) fn now(permitted: &[Self]) -> Vec<KeySelection> {
+        Self::unexpired(permitted).map(|one| one.keys.clone()).collect()
+    }
+
+    /// The opening that permits this session now.
+    pub(crate) fn find<'p>(permitted: &'p [Self], session: &str, account: &str) -> Option<&'p Self> {
+        let is_for =
+            |one: &&Self| (one.keys.session.as_deref(), one.keys.account.as_deref()) == (Some(session), Some(account));
+        Self::unexpired(permitted).find(is_for)
+    }
+
+    fn unexpired(permitted: &[Self]) -> impl Iterator<Item = &Self> {
         let now = SystemClock::new().now();
-        let valid = permitted.iter().filter(|one| !signed_request::is_expired(&one.expires, now));
-        valid.map(|one| one.keys.clone()).collect()
+        permitted.iter().filter(move |one| !signed_request::is_expired(&one.expires, now))
     }
 }
 
@@ -197,7 +211,8 @@ impl OpeningArgs {
         let (store, now) = (vault.location.store.trim_end_matches('/'), SystemClock::new().now());
         let keys = record_opening(&mut ledger, &text, &openers, store, auditors, now).await?;
         warn_if_unlocked(&ledger).await;
-        Ok(PermittedOpening { keys, expires })
+        let (_, signers) = signed_request::open::<OpeningRequest>(&text, &openers)?;
+        Ok(PermittedOpening { keys, expires, why, signers })
     }
 }
 

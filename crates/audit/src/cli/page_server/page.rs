@@ -43,9 +43,16 @@ pub(super) struct VerificationBanner {
     /// CSS class: `good`, `bad` or `open`.
     pub(super) class: &'static str,
     pub(super) text: String,
+    /// Whether there is a page with more.
+    has_page: bool,
 }
 
 impl VerificationBanner {
+    /// The banner of a page for developers, on which no verification result is shown.
+    pub(super) fn for_developers() -> Self {
+        Self { class: "open", text: "your own items, by their signed index lines".to_owned(), has_page: false }
+    }
+
     pub(super) fn from_state(state: &VerificationState) -> Self {
         let (class, text) = match state {
             VerificationState::NoKeys => ("open", "not verified: no public key was given".to_owned()),
@@ -67,7 +74,7 @@ impl VerificationBanner {
                 }
             }
         };
-        Self { class, text: escape_unsafe(&text) }
+        Self { class, text: escape_unsafe(&text), has_page: true }
     }
 }
 
@@ -156,6 +163,8 @@ pub(super) fn session_link((session, account): &(String, String), turn: Option<u
 pub(super) struct SearchPage {
     pub(super) banner: VerificationBanner,
     pub(super) search: SearchForm,
+    /// Whether users can be searched for.
+    pub(super) has_users: bool,
     pub(super) lines: Vec<SessionRow>,
     pub(super) count: u64,
     pub(super) problem: Option<String>,
@@ -203,6 +212,8 @@ pub(super) struct SessionPage {
     pub(super) link_ids: (String, String),
     pub(super) session: String,
     pub(super) account: String,
+    /// What is shown to a developer, and why.
+    pub(super) view: Vec<String>,
     pub(super) turn: Option<usize>,
     pub(super) turns: Vec<TurnRow>,
     pub(super) body: String,

@@ -32,6 +32,7 @@ use vault::call_dedup::CallDeduplicator;
 use vault::chain::note::VerifyKey;
 use vault::index_row::IndexRow;
 
+use super::developers::{Developers, OwnItems, describe_view};
 use super::page::{
     SearchForm, SearchPage, SessionPage, SessionRow, TurnRow, VerificationBanner, VerificationPage, VerificationState,
     session_link,
@@ -47,6 +48,9 @@ use access::oidc::OidcClient;
 const MAX_SESSIONS: usize = 200;
 /// Maximum content of a session that is shown, in bytes; larger pages are unusable.
 const MAX_CONTENT: u64 = 64 << 20;
+/// The answer for each session that is not a developer's own, so that nobody learns which others exist.
+const NOT_OWN: &str = "none of your sessions has this id and account\n";
+const UNREADABLE: &str = "the session can't be read now: an auditor can see why\n";
 /// Most searches and sessions that are read at once.
 const MAX_READERS: usize = 4;
 
@@ -63,6 +67,8 @@ pub(super) struct AuditState {
     signed_objects: tokio::sync::Mutex<Arc<SignedIndex>>,
     /// Searches and sessions at once: each reads a lot of the store, or holds a lot of memory.
     readers: Semaphore,
+    /// Set on a page for developers, who see only what is their own.
+    developers: Option<Developers>,
 }
 
 /// The one browser of a page on loopback.
@@ -109,7 +115,31 @@ impl AuditState {
     ) -> Self {
         let (verified, signed_objects, openings) = (Mutex::default(), tokio::sync::Mutex::default(), Mutex::default());
         let readers = Semaphore::new(MAX_READERS);
-        Self { vault, auditors, openings, verified, log, keys, signed_objects, readers }
+        Self { vault, auditors, openings, verified, log, keys, signed_objects, readers, developers: None }
+    }
+
+    /// Makes it a page for developers.
+    pub(super) fn with_developers(self, developers: Option<Developers>) -> Self {
+        Self { developers, ..self }
+    }
+
+    /// The items that the client may see; `None`: all.
+    ///
+    /// # Errors
+    /// The refusal of a client that nobody can be found for.
+    fn find_own_items(&self, client: Option<&KnownClient>) -> Result<Option<OwnItems>, (StatusCode, &'static str)> {
+        let Some(developers) = &self.developers else { return Ok(None) };
+        let text = "this page shows each person their own sessions, and your credential names nobody: log in at the \
+                    identity provider, or use a client certificate\n";
+        developers.own_items(client).map(Some).ok_or((StatusCode::FORBIDDEN, text))
+    }
+
+    /// Whether a signed index line of the session is among `own`.
+    async fn has_own_item(&self, own: &OwnItems, session: &str) -> Result<bool, ReadError> {
+        let (session, account) = (Some(session.to_owned()), Some(own.account.clone()));
+        let (query, mut has) = (IndexQuery { session, account, ..IndexQuery::default() }, false);
+        search_index(self, &query, &mut |row, unsigned| has |= !unsigned && own.contain(row)).await?;
+        Ok(has)
     }
 
     /// Permits what recorded openings permit.
@@ -128,7 +158,10 @@ impl AuditState {
     }
 
     fn banner(&self) -> VerificationBanner {
-        VerificationBanner::from_state(&self.verified.lock())
+        match self.developers {
+            Some(_) => VerificationBanner::for_developers(),
+            None => VerificationBanner::from_state(&self.verified.lock()),
+        }
     }
 }
 
@@ -152,11 +185,12 @@ pub(super) fn shared_router(
 }
 
 fn pages_below(path: &str, audit: Arc<AuditState>) -> Router {
-    Router::new()
-        .route(path, get(get_search))
-        .route(&format!("{path}session"), get(get_session))
-        .route(&format!("{path}verification"), get(get_verification))
-        .with_state(audit)
+    let router = Router::new().route(path, get(get_search)).route(&format!("{path}session"), get(get_session));
+    let verification = match audit.developers {
+        Some(_) => Router::new(),
+        None => Router::new().route(&format!("{path}verification"), get(get_verification)),
+    };
+    router.merge(verification).with_state(audit)
 }
 
 /// Checks host, token and cookie before anything else, and adds security headers.
@@ -221,11 +255,26 @@ impl SearchForm {
     }
 }
 
-async fn get_search(State(audit): State<Arc<AuditState>>, Params(search): Params<SearchForm>) -> Response {
+async fn get_search(
+    State(audit): State<Arc<AuditState>>,
+    client: Option<Extension<KnownClient>>,
+    Params(mut search): Params<SearchForm>,
+) -> Response {
+    let own = match audit.find_own_items(client.as_deref()) {
+        Ok(own) => own,
+        Err(refusal) => return refusal.into_response(),
+    };
+    if own.is_some() {
+        search.user.clear();
+    }
     let _reading = audit.readers.acquire().await;
     let mut sessions: BTreeMap<(String, String), SessionRow> = BTreeMap::new();
-    let (mut left_out, mut calls) = (false, CallDeduplicator::default());
+    let (mut left_out, mut calls, mut count) = (false, CallDeduplicator::default(), 0);
     let mut add_line = |row: &IndexRow, unsigned: bool| {
+        if own.as_ref().is_some_and(|own| unsigned || !own.contain(row)) {
+            return;
+        }
+        count += 1;
         let trace = || row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
         let Some(id) = row.tail.session_id.clone().or_else(trace) else { return };
         let key = (id, row.tail.account.clone());
@@ -237,8 +286,15 @@ async fn get_search(State(audit): State<Arc<AuditState>>, Params(search): Params
             left_out = true;
         }
     };
+    let account = own.as_ref().map(|own| own.account.clone());
     let found = match search.to_query() {
-        Ok(query) => search_index(&audit, &query, &mut add_line).await,
+        Ok(query) => match search_index(&audit, &IndexQuery { account, ..query }, &mut add_line).await {
+            // Names of objects are names of others' sessions.
+            found if own.is_some() && found.as_ref().map_or(true, |found| !found.unreadable.is_empty()) => {
+                Err(ReadError::new("the index could not be read completely: an auditor can see why"))
+            }
+            found => found,
+        },
         Err(why) => Err(why),
     };
     let mut lines: Vec<SessionRow> = sessions.into_values().collect();
@@ -250,13 +306,18 @@ async fn get_search(State(audit): State<Arc<AuditState>>, Params(search): Params
         (!found.unreadable.is_empty()).then(|| format!("not read: {}", found.unreadable.join("; ")))
     };
     let problem = found.as_ref().map_or_else(|why| Some(why.to_string()), unread_note).map(|why| escape_unsafe(&why));
-    let is_empty = found.as_ref().is_ok_and(|found| found.lines == 0);
-    let mut hints = if is_empty { search.pseudonym_hints() } else { Vec::new() };
-    hints.extend(found.iter().flat_map(|found| found.claimed_ids.clone()));
-    let count = found.map_or(0, |found| found.lines);
+    let mut hints = match (found.is_ok() && count == 0, &own) {
+        (false, _) => Vec::new(),
+        (true, Some(own)) => vec![own.hint()],
+        (true, None) => search.pseudonym_hints(),
+    };
+    if own.is_none() {
+        hints.extend(found.iter().flat_map(|found| found.claimed_ids.clone()));
+    }
     render_page(&SearchPage {
         banner: audit.banner(),
         search: search.without_invisible(),
+        has_users: own.is_none(),
         lines,
         count,
         problem,
@@ -301,9 +362,30 @@ async fn get_session(
         );
         return (StatusCode::FORBIDDEN, Html(page)).into_response();
     }
-    let opened = format!("session {} of {}", query.session, query.account);
-    let client = client.as_ref().map(|client| &*client.name);
+    let own = match audit.find_own_items(client.as_deref()) {
+        Ok(own) => own,
+        Err(refusal) => return refusal.into_response(),
+    };
     let _reading = audit.readers.acquire().await;
+    if let Some(own) = &own {
+        let has_own = match own.account == query.account {
+            true => audit.has_own_item(own, &query.session).await,
+            false => Ok(false),
+        };
+        match has_own {
+            Ok(true) => {}
+            Ok(false) => return (StatusCode::NOT_FOUND, NOT_OWN).into_response(),
+            Err(_) => return (StatusCode::BAD_GATEWAY, UNREADABLE).into_response(),
+        }
+    }
+    let opening = PermittedOpening::find(&audit.openings.lock(), &query.session, &query.account).cloned();
+    let view = match (&own, &opening) {
+        (None, _) => "",
+        (Some(_), None) => ", masked",
+        (Some(_), Some(_)) => ", whole",
+    };
+    let opened = format!("session {} of {}{view}", query.session, query.account);
+    let client = client.as_ref().map(|client| &*client.name);
     if let Err(why) = audit.log.record_opening(client, "serve", &opened) {
         // An opening that can't be logged must not happen.
         return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
@@ -321,9 +403,22 @@ async fn get_session(
         signed,
         unsigned: false,
     };
-    match replay(&audit.vault, &mut opener, &query.session, &filter).await {
-        Err(why) => (StatusCode::NOT_FOUND, clean_lines(&why.to_string()) + "\n").into_response(),
-        Ok(replay) => render_page(&build_session_page(&audit, &query, &replay, &opener.alternative_reads)),
+    let replayed = replay(&audit.vault, &mut opener, &query.session, &filter).await;
+    match (replayed, &own, &audit.developers) {
+        (Ok(replay), None, _) => render_page(&build_session_page(&audit, &query, &replay, &opener.alternative_reads)),
+        (Err(why), None, _) => (StatusCode::NOT_FOUND, clean_lines(&why.to_string()) + "\n").into_response(),
+        (Ok(mut replay), Some(own), Some(developers)) => {
+            replay.keep_items(&|row| own.contain(row));
+            if replay.is_empty() {
+                return (StatusCode::NOT_FOUND, NOT_OWN).into_response();
+            }
+            if opening.is_none() {
+                replay.mask(&developers.rules);
+            }
+            let view = describe_view(opening.as_ref(), replay.unopened(), opener.needs_request);
+            render_page(&SessionPage { view, ..build_session_page(&audit, &query, &replay, &[]) })
+        }
+        _ => (StatusCode::BAD_GATEWAY, UNREADABLE).into_response(),
     }
 }
 
@@ -369,6 +464,7 @@ fn build_session_page(
         link_ids: (wanted.session.clone(), wanted.account.clone()),
         session: escape_unsafe(&wanted.session),
         account: escape_unsafe(&wanted.account),
+        view: Vec::new(),
         turn: wanted.turn,
         turns,
         body: body.unwrap_or_else(|| "there is no such turn".to_owned()),

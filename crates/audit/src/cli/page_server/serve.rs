@@ -11,8 +11,10 @@ use clap::Args;
 use axum::Router;
 
 use super::access::read_access;
+use super::developers::DeveloperArgs;
 use super::page::VerificationState;
 use super::routes::{AuditState, LocalBrowser, local_router, shared_router};
+use crate::cli::gateway_config::GatewayConfig;
 use crate::cli::opening::RequestedOpenings;
 use crate::cli::public_keys::read_public_keys;
 use crate::cli::vault_args::VaultArgs;
@@ -59,6 +61,8 @@ pub struct ServeArgs {
     /// `allowed_hosts`). Each role may search and see verification results; only `tapper` may open sessions.
     #[arg(long, value_name = "FILE")]
     access: Option<PathBuf>,
+    #[command(flatten)]
+    own: DeveloperArgs,
 }
 
 fn parse_port(text: &str) -> Result<u16, CommandError> {
@@ -66,16 +70,22 @@ fn parse_port(text: &str) -> Result<u16, CommandError> {
 }
 
 /// Runs `vault serve` until it is stopped.
-pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError> {
+pub(crate) fn run_serve(config: &dyn GatewayConfig, options: &ServeArgs) -> Result<ExitStatus, CommandError> {
     block_on(async {
         let (vault, auditors, log) = options.vault.open().await?;
         let keys = read_public_keys(&options.key)?;
         let (meter, verified_vault) = (Meter::new(), Vault::from_location(&options.vault.location)?);
         let tasks: Arc<dyn Spawn> = Tasks::new(&meter);
-        if !keys.is_empty() {
+        let developers = match options.own.developers {
+            true => Some(options.own.read(config.redaction_rules()?)?),
+            false => None,
+        };
+        let verifies = !keys.is_empty() && developers.is_none();
+        if verifies {
             log.record_opening(None, "serve", "every fragment, to verify what is shown")?;
         }
-        let audit = Arc::new(AuditState::new(vault, auditors.clone(), log, keys.clone()));
+        let audit = AuditState::new(vault, auditors.clone(), log, keys.clone());
+        let audit = Arc::new(audit.with_developers(developers));
         let page = open_page(options, &audit, &tasks).await?;
         // last, because a request is used up
         audit.permit(options.requested.record(&options.vault, &auditors).await?);
@@ -83,7 +93,7 @@ pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError>
         let _reload = page.tls.map(|tls| watch_certificates("audit", tls, &meter, &tasks));
         output::print(&page.greeting)?;
         let verifying = async {
-            if !keys.is_empty() {
+            if verifies {
                 let (now, expired) = (SystemClock::new().now(), options.expired.clone());
                 let verify_options = VerifyOptions { keys, auditors, now, expired, ..VerifyOptions::default() };
                 verify_vault(&audit, &verified_vault, verify_options).await;
@@ -129,6 +139,10 @@ async fn open_page(
     let settings = read_access(file, &local_endpoint)?;
     let is_secure = settings.is_secure();
     let auth = settings.auth.ok_or("the file of --access has no credential")?;
+    if options.own.developers && !auth.names_people() {
+        let text = "--developers needs credentials that name people: `oidc` or `certificates` in the file of --access; a token names nobody";
+        return Err(CommandError::Config(text.to_owned()));
+    }
     let parts = OidcParts {
         proxies: Arc::new(ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?),
         tasks: Arc::clone(tasks),

@@ -3,6 +3,7 @@
 pub(crate) mod bounds;
 mod chat;
 mod faults;
+mod masking;
 
 use super::ReplayedSession;
 use super::session::SessionEntry;

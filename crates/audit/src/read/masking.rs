@@ -1,0 +1,100 @@
+//! Shows a session to somebody who may see only a part: [`ReplayedSession::keep_items`] leaves one person's items, and
+//! [`ReplayedSession::mask`] replaces their private parts by the redaction rules, as back ends get them. A text that
+//! the rules can't search becomes `[UNSCANNED]`. Columns of index lines were redacted when they were written.
+//! Neighbours: `redaction_counts` counts the same parts, the crate `redaction` finds them.
+
+use std::mem::take;
+
+use redaction::{Detector, ItemFindings, RedactionHit, SearchScratch, replace_hits};
+use serde_json::Value;
+use vault::document::{DocumentItem, ItemHead};
+use vault::index_row::IndexRow;
+
+use super::session::{ReplayedSession, SessionEntry};
+
+/// Longest text that is searched, bytes.
+const MAX_SEARCHED: usize = 8 << 20;
+const UNSCANNED: &str = "[UNSCANNED]";
+/// Fields of an item's head that hold no text of a client, and by which entries are linked and counted.
+const DERIVED_FIELDS: &str = "kind trace_id span_id parent_span_id start end dialect call cost_status cost_usd rates";
+
+impl ReplayedSession {
+    /// Keeps the items whose signed index lines `is_kept` accepts, and reports nothing about the rest.
+    pub fn keep_items(&mut self, is_kept: &dyn Fn(&IndexRow) -> bool) {
+        let mut entries = take(&mut self.entries);
+        entries.retain(|entry| !self.is_unsigned(entry) && entry.row.as_ref().is_some_and(is_kept));
+        let owner = |row: &IndexRow| format!("account {} · tenant {}", row.tail.account, row.tail.tenant);
+        let accounts = entries.iter().filter_map(|entry| entry.row.as_ref()).map(owner).collect();
+        let (session, signatures_checked) = (take(&mut self.session), self.signatures_checked);
+        *self = Self { session, accounts, entries, signatures_checked, ..Self::default() };
+    }
+
+    /// Whether there are no entries.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Number of items whose content exists but was not opened.
+    pub fn unopened(&self) -> usize {
+        let has_content = |entry: &SessionEntry| entry.row.as_ref().is_some_and(|row| row.tail.fragment.is_some());
+        self.entries.iter().filter(|entry| entry.item.is_none() && has_content(entry)).count()
+    }
+
+    /// Replaces the private parts of all texts.
+    pub fn mask(&mut self, rules: &Detector) {
+        let mut scratch = SearchScratch::new();
+        self.entries.iter_mut().filter_map(|entry| entry.item.as_mut()).for_each(|item| {
+            mask_item(item, rules, &mut scratch);
+        });
+    }
+}
+
+fn mask_item(item: &mut DocumentItem, rules: &Detector, scratch: &mut SearchScratch) {
+    item.parameters.clear();
+    for piece in item.content.iter_mut().filter(|piece| !piece.value.is_string() && !piece.value.is_null()) {
+        // as one text, because a key may say that the value beside it is private
+        piece.value = Value::String(piece.value.to_string());
+    }
+    let mut head = serde_json::to_value(&item.head).unwrap_or_default();
+    let mut findings = ItemFindings::default();
+    visit_texts(item, &mut head, &mut |key, text| {
+        if text.len() > MAX_SEARCHED {
+            return UNSCANNED.clone_into(text);
+        }
+        let hits = rules.find_for_key(key, text, scratch);
+        rules.collect_item_findings(text, hits, &mut findings);
+        replace(rules, hits, text);
+    });
+    if !findings.is_empty() {
+        visit_texts(item, &mut head, &mut |key, text| {
+            replace(rules, rules.find_item_findings(key, text, &findings, scratch), text);
+        });
+    }
+    for piece in &mut item.content {
+        for name in [&mut piece.key, &mut piece.event].into_iter().flatten() {
+            replace(rules, rules.find(name, scratch), name);
+        }
+    }
+    item.head = serde_json::from_value::<ItemHead<'static>>(head).unwrap_or_default();
+}
+
+/// Visits the texts of an item, each with its key ("" for none); `head` is the item's head.
+fn visit_texts(item: &mut DocumentItem, head: &mut Value, visit: &mut dyn FnMut(&str, &mut String)) {
+    let fields = head.as_object_mut().into_iter().flatten();
+    for (_, value) in fields.filter(|(name, _)| !DERIVED_FIELDS.split(' ').any(|field| field == *name)) {
+        if let Value::String(text) = value {
+            visit("", text);
+        }
+    }
+    for piece in &mut item.content {
+        if let Value::String(text) = &mut piece.value {
+            visit(piece.key.as_deref().unwrap_or_default(), text);
+        }
+    }
+}
+
+fn replace(rules: &Detector, hits: &[RedactionHit], text: &mut String) {
+    if !hits.is_empty() {
+        *text = replace_hits(text, hits, &mut |hit, _, out| out.push_str(rules.placeholder(hit)));
+    }
+}
