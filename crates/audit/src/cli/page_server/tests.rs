@@ -599,5 +599,6 @@ async fn a_planted_line_opens_nothing() {
     put(page.folder.path(), &format!("{head}-0000000900.ndjson.zst"), &planted);
     assert!(!page.get("ada", "/").await.1.contains("of-bob"));
     assert_eq!(page.get("ada", &session_path("of-bob")).await, (404, UNKNOWN.to_owned()));
+    assert!(page.log().is_empty(), "nothing was opened");
     assert!(page.get("bob", &session_path("of-bob")).await.1.contains("said by bob"));
 }
