@@ -250,7 +250,13 @@ impl Chain {
                 vocabulary: Arc::clone(&vocabulary),
                 ids: ids.clone(),
                 rng: Arc::new(SystemRng),
-                store: Some(vault::ContentStore { sealer, writer, uri: "vault:///".into(), forward_after_put: false }),
+                store: Some(vault::ContentStore {
+                    sealer,
+                    writer,
+                    uri: "vault:///".into(),
+                    forward_after_put: false,
+                    content_url: None,
+                }),
                 leave: vault::LeftContent::Nothing,
                 privacy: vault::PrivacyProfile::Standard,
                 echo_finder: vault::EchoFinder {

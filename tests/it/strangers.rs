@@ -259,7 +259,9 @@ async fn several_people_use_the_audit_page() {
     let signer = tollgate(&["vault", "keygen", "--signing", "--output", &at("signing.key")]).output().unwrap().stdout;
     let signer = String::from_utf8(signer).unwrap();
     let of_developers = [&arguments[..], &[&file], &own, &[&pseudonyms]].concat();
-    for (more, code, expected) in [(&[][..], 2, "--key"), (&["--key", signer.trim()], 78, "credentials that name people")] {
+    for (more, code, expected) in
+        [(&[][..], 2, "--key"), (&["--key", signer.trim()], 78, "credentials that name people")]
+    {
         let refused = tollgate(&[&of_developers[..], more].concat()).output().unwrap();
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(refused.status.code() == Some(code) && said.contains(expected), "{code}: {said}");
