@@ -55,6 +55,7 @@ fn parsed(wire: &Bytes) -> Payload {
 fn batch(payload: Payload) -> Batch {
     let origin = BatchOrigin {
         account: "default".into(),
+        identity: pipeline::ClientIdentity::Unverified,
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
         received: UnixNanos(1),
