@@ -18,8 +18,8 @@ pub(super) fn check_identities(context: &FileContext<'_>) -> Vec<FileFinding> {
     let receivers = unwritten.flat_map(|pipeline| pipeline.receivers.iter().map(move |(id, _)| (id, pipeline.signal)));
     let found = receivers.filter(|(id, _)| verifies(id)).map(|(id, signal)| {
         let message = format!(
-            "verifies users, and the step `normalize` writes them to the items: make it the first of the \
-             `processors` of each pipeline of this receiver (a pipeline of {} has another one)",
+            "verifies users, but a pipeline of {} does not begin with `normalize`, which writes them to the items: make it \
+             the first of the `processors`",
             signal.as_str()
         );
         FileFinding::error("receivers", id, "auth", message)

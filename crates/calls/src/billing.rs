@@ -143,7 +143,11 @@ impl Billing<'_> {
                     )
                 }
                 None => {
-                    let is_known_form = self.records.get(*index) == case.entries().get(at).map(|entry| &entry.record);
+                    let known = case.entries().get(at).map(|entry| &entry.record);
+                    let is_form_of = |known: &CallRecord| {
+                        self.records.get(*index).is_some_and(|record| record.billed_as(known) == *known)
+                    };
+                    let is_known_form = known.is_some_and(is_form_of);
                     let is_winner = decided.winner == at && is_known_form;
                     match targets.iter_mut().find(|target| target.call == call) {
                         Some(target) if is_winner => (target.at, target.index) = (at, *index),

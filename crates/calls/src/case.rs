@@ -147,9 +147,11 @@ impl Case {
             push_tightly(&mut self.entries, Entry { record: record.clone(), charges, is_committed: false, pending });
             return (self.entries.len() - 1, false);
         };
-        let is_known = entry.is_committed && entry.record == *record;
+        // a call is billed as its first record was
+        let record = record.billed_as(&entry.record);
+        let is_known = entry.is_committed && entry.record == record;
         if record.rank() > entry.record.rank() {
-            entry.record = record.clone();
+            entry.record = record;
         }
         (index, is_known)
     }

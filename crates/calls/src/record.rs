@@ -100,6 +100,12 @@ impl CallRecord {
         self.traits & traits == traits
     }
 
+    /// This record, with the billing of another one.
+    pub(crate) fn billed_as(&self, other: &Self) -> Self {
+        let traits = self.traits & !traits::BILLING | other.traits & traits::BILLING;
+        Self { traits, ..self.clone() }
+    }
+
     /// A call that reports no tokens.
     pub(crate) fn is_without_tokens(&self) -> bool {
         self.counts.output.is_none() && !self.counts.has_input()

@@ -528,6 +528,8 @@ pub struct ItemFacts {
     pub iteration: Option<i64>,
     /// User id as sent. Like tenant and feature: the item's own, else as described in `owners`.
     pub user: Option<String>,
+    /// The user is another item's of the same run or session in an earlier request, whoever sent that.
+    pub is_user_adopted: bool,
     /// The id that the client named as the user's, if its credential proves another one.
     pub claimed_user: Option<String>,
     /// Tenant. `None` = `unattributed`.

@@ -28,6 +28,7 @@ pub struct KnownOwner {
 /// Positions of tenant and feature in an [`Owner`].
 const TENANT: usize = 0;
 const FEATURE: usize = 1;
+const USER: usize = 2;
 
 /// Where an item belongs, for [`adopt_owners`].
 #[derive(Clone, Copy)]
@@ -167,7 +168,9 @@ pub fn adopt_owners(
         for (part, (of_run, of_session)) in run.into_iter().zip(session).enumerate() {
             let is_unknown = item.owner_part(part).is_none();
             if !item.states_owner_part(part) {
-                item.set_owner_part(part, of_run.or(of_session.filter(|_| is_unknown)), true);
+                let adopted = of_run.or(of_session.filter(|_| is_unknown));
+                item.is_user_adopted |= part == USER && adopted.is_some() && adopted != item.user;
+                item.set_owner_part(part, adopted, true);
             }
         }
         item.owner_decided = [true; 3];
@@ -198,6 +201,11 @@ impl ItemFacts {
 
     fn states_owner_part(&self, part: usize) -> bool {
         self.owner_decided.get(part) == Some(&true)
+    }
+
+    /// The user, if an item of this request or its resource states it: others may name anyone beside a session or trace.
+    pub fn stated_user(&self) -> Option<&str> {
+        self.user.as_deref().filter(|_| !self.is_user_adopted)
     }
 
     fn owner_part(&self, part: usize) -> Option<&str> {

@@ -334,7 +334,7 @@ const MAX_SEATS: [usize; 2] = [10, 1000];
 fn seats_json(pages: &AdminPages) -> Value {
     let row = |seat: SeatUse| {
         json!({"month": seat.key.month, "plan": seat.key.plan, "user": seat.key.user, "seat_usd": seat.price.to_string(),
-            "api_equivalent_usd": seat.used.to_string(), "pays": seat.used >= seat.price})
+            "api_equivalent_usd": seat.used.to_string(), "reaches_seat_price": seat.used >= seat.price})
     };
     pages.seats.iter().flat_map(|seats| seats.uses().into_iter().take(MAX_SEATS[1])).map(row).collect()
 }
@@ -343,7 +343,7 @@ fn seat_rows(pages: &AdminPages) -> Vec<CountRow> {
     let month = rates::month_of(pages.now());
     let row = |SeatUse { key, price, used }: SeatUse| {
         let [used_text, price_text] = [used, price].map(|usd| runs::amounts::format_usd(usd.0));
-        let note = if used >= price { "pays" } else { "does not pay" }.to_owned();
+        let note = if used >= price { "worth its price" } else { "below its price" }.to_owned();
         let (name, detail) = (text::clean_name(&key.user), text::clean_name(&key.plan));
         CountRow { name, detail, value: format!("{used_text} of {price_text}"), note }
     };

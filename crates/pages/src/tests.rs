@@ -173,7 +173,7 @@ async fn payable_stands_beside_the_api_equivalent() {
         ([rates::month_of(NOW), rates::month_of(NOW - 31 * 24 * 60 * MINUTE)], value["seats"].as_array().unwrap());
     let rows: Vec<_> = seats
         .iter()
-        .map(|seat| json!([seat["user"], seat["month"], seat["api_equivalent_usd"], seat["pays"]]))
+        .map(|seat| json!([seat["user"], seat["month"], seat["api_equivalent_usd"], seat["reaches_seat_price"]]))
         .collect();
     assert_eq!(
         rows,
@@ -188,8 +188,8 @@ async fn payable_stands_beside_the_api_equivalent() {
         "<strong>$1.25 to pay</strong>",
         "$5.25</span> API-equivalent",
         "$1.00 to pay · 1 run",
-        "$120.00 of $100.00 · pays",
-        "$30.00 of $100.00 · does not pay",
+        "$120.00 of $100.00 · worth its price",
+        "$30.00 of $100.00 · below its price",
     ] {
         assert!(html.contains(shown), "{shown}: {html}");
     }

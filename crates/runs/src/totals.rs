@@ -182,7 +182,7 @@ impl RunTotals {
     }
 
     /// What plans cover: first of each model, then of each other tenant.
-    pub(crate) fn covered_mut(&mut self) -> impl Iterator<Item = &mut i128> {
+    pub fn covered_mut(&mut self) -> impl Iterator<Item = &mut i128> {
         let parts = self.models.values_mut().chain(self.other_tenants.values_mut());
         parts.map(|part| &mut part.covered_atto_usd)
     }

@@ -267,7 +267,7 @@ impl<'a> BatchReader<'a> {
                 (flag::GUESSED, item.guessed),
                 (flag::LEAF_ONLY, is_generic && !item.guessed),
                 (flag::OF_SPAN, item.counts_if_no_span),
-                (flag::COVERED, item.cost.as_deref().is_some_and(|cost| cost.billing != BillingBasis::Api)),
+                (flag::COVERED, item.cost.as_deref().is_some_and(is_covered)),
             ])
     }
 
@@ -544,4 +544,9 @@ fn token_buckets(item: &ItemFacts) -> CallTokenBuckets {
 
 fn to_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Whether a plan covers the item's price. An item without a price says nothing about its call.
+fn is_covered(cost: &CallCost) -> bool {
+    cost.call_atto_usd.is_some() && cost.billing != BillingBasis::Api
 }

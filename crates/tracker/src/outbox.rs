@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use kernel::bounded_map::{AccountHash, BoundedMap};
 use otlp::Signal;
-use runs::{Alert, RunView, SessionView, digest};
+use runs::{Alert, RunTotals, RunView, SessionView, digest};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{put, put_list, take};
@@ -46,6 +46,23 @@ impl OutboxEvent {
             Self::Investigation(account, ..) | Self::Overridden(account, ..) | Self::ToolCallsP95(account, ..) => {
                 account
             }
+        }
+    }
+
+    /// The sums of a run's or session's calls.
+    fn totals(&self) -> Option<&RunTotals> {
+        match self {
+            Self::Run(view, _) => Some(&view.totals),
+            Self::Session(view) => Some(&view.totals),
+            _ => None,
+        }
+    }
+
+    fn totals_mut(&mut self) -> Option<&mut RunTotals> {
+        match self {
+            Self::Run(view, _) => Some(&mut view.totals),
+            Self::Session(view) => Some(&mut view.totals),
+            _ => None,
         }
     }
 
@@ -276,6 +293,29 @@ impl Outbox {
     pub(super) fn save(&self, out: &mut Vec<u8>) {
         put_list(self.entries.iter().map(|(_, entry)| entry), out);
         put(&(&self.emitted_early, self.last_metrics_end, 0_u64), out);
+    }
+
+    /// Appends what plans cover of each event's cost, which the stored form of totals lacks; nothing without plans.
+    pub(super) fn save_covered(&self, out: &mut Vec<u8>) {
+        let covered = self.entries.iter().filter_map(|(_, entry)| {
+            let amounts: Vec<i128> = entry.event.totals()?.clone().covered_mut().map(|atto| *atto).collect();
+            amounts.iter().any(|atto| *atto != 0).then_some((entry.identity, amounts))
+        });
+        let covered: Vec<(u64, Vec<i128>)> = covered.collect();
+        if !covered.is_empty() {
+            put(&covered, out);
+        }
+    }
+
+    /// Restores what [`Self::save_covered`] appended.
+    pub(super) fn load_covered(&mut self, from: &mut &[u8]) -> Option<()> {
+        let covered: HashMap<u64, Vec<i128>> = take::<Vec<(u64, Vec<i128>)>>(from)?.into_iter().collect();
+        for entry in self.entries.values_mut() {
+            let totals = entry.event.totals_mut().into_iter().flat_map(RunTotals::covered_mut);
+            let amounts = covered.get(&entry.identity).into_iter().flatten();
+            totals.zip(amounts).for_each(|(known, atto)| *known = *atto);
+        }
+        Some(())
     }
 
     pub(super) fn load(from: &mut &[u8]) -> Option<Self> {

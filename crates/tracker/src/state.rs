@@ -344,6 +344,7 @@ impl TrackerState {
         put_owners(self.alerts.owners(), out);
         put(&self.ended.unwritten(), out);
         self.continuations.save(out);
+        self.outbox.save_covered(out);
     }
 
     /// Restores the result of [`Self::save`] under the current settings. `None`: damaged, or of another version.
@@ -369,6 +370,9 @@ impl TrackerState {
         state.ended.give_back(if is_former { former_runs } else { take(from)? });
         if !is_former {
             state.continuations = Continuations::load(from)?;
+        }
+        if !from.is_empty() {
+            state.outbox.load_covered(from)?;
         }
         if !from.is_empty() {
             return None;

@@ -180,6 +180,10 @@ pub struct RowTail {
     /// The user that the client named, as a pseudonym, if its credential proves another one. It selects nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_user_key: Option<String>,
+    /// The user is that of another item of the run or session, in an earlier request that anyone may have sent; absent
+    /// if the item's own request names the user. It proves nothing about whose the item is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub user_adopted: bool,
     /// Name of the agent, or else of the service.
     pub actor: Option<String>,
     /// Id of the sub-agent that acted, in display form; absent if the client does not distinguish sub-agents.

@@ -145,7 +145,7 @@ impl AccessControl {
             let oidc = self.oidc.as_ref().ok_or_else(refused)?;
             let token = bearer_token(headers).ok_or_else(refused)?;
             return oidc.find_token_client(token).await.map_err(|why| match why {
-                OidcRefusal::Invalid => refused(),
+                OidcRefusal::Invalid | OidcRefusal::UnknownKey => refused(),
                 OidcRefusal::Unavailable => {
                     let text = "the identity provider does not answer, so the token can't be verified\n";
                     Box::new((StatusCode::SERVICE_UNAVAILABLE, text).into_response())

@@ -154,7 +154,7 @@ impl OidcClient {
             LoginFailure::Refused
         })?;
         let claims = self.verify(token.expose(), &self.settings().config.client_id).await.map_err(|why| match why {
-            OidcRefusal::Invalid => LoginFailure::Refused,
+            OidcRefusal::Invalid | OidcRefusal::UnknownKey => LoginFailure::Refused,
             OidcRefusal::Unavailable => LoginFailure::Unavailable,
         })?;
         if !is_for_login(&claims, &derive("nonce"), &self.settings().config.client_id) {

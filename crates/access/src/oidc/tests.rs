@@ -212,7 +212,7 @@ async fn keys_are_fetched_again() {
     assert_eq!(provider.fetches(), 1);
     *provider.state.keys.lock() = keys_of(&[&old, &new]);
     for _ in 0..5 {
-        assert_eq!(ask(&new).await, Err(OidcRefusal::Invalid), "a flood of unknown keys asks no more");
+        assert_eq!(ask(&new).await, Err(OidcRefusal::UnknownKey), "a flood of unknown keys asks no more");
     }
     assert_eq!(provider.fetches(), 1);
     setup.clock.advance(Duration::from_secs(30));

@@ -51,6 +51,10 @@ impl ReplayedSession {
 
 fn mask_item(item: &mut DocumentItem, rules: &Detector, scratch: &mut SearchScratch) {
     item.parameters.clear();
+    // what is masked could be guessed from a hash of the whole
+    item.context_sha256 = None;
+    item.content_sha256.clear();
+    item.salt.clear();
     for piece in item.content.iter_mut().filter(|piece| !piece.value.is_string() && !piece.value.is_null()) {
         // as one text, because a key may say that the value beside it is private
         piece.value = Value::String(piece.value.to_string());

@@ -195,6 +195,7 @@ pub struct Site {
     pub user: Option<String>,
     /// The user that the client names in place of this one.
     pub claimed_user: Option<String>,
+    pub is_user_adopted: bool,
     /// Layout for processes started from now on.
     pub layout: ObjectLayout,
 }
@@ -283,6 +284,7 @@ impl Site {
             sent: 0,
             user: None,
             claimed_user: None,
+            is_user_adopted: false,
             layout,
         }
     }
@@ -379,6 +381,7 @@ impl Site {
         let mut base = line_of(&names, account, session, now);
         base.user_key = self.user.clone().or(base.user_key);
         base.claimed_user_key.clone_from(&self.claimed_user);
+        base.user_adopted = self.is_user_adopted;
         let tail = RowTail {
             len: Some(frame.rest().len() as u64),
             item: Some(item),

@@ -121,7 +121,7 @@ impl IdentityProvider {
     /// # Errors
     /// The token is not valid, or can't be verified now.
     pub async fn verify(self: &Arc<Self>, token: &str, audience: &str) -> Result<TokenClaims, TokenRefusal> {
-        // What is no JWT must not make this gateway ask the provider.
+        // A text that is no JWT must not make this gateway ask the provider.
         if token.matches('.').count() != 2 {
             return Err(TokenRefusal::Invalid);
         }
@@ -131,7 +131,7 @@ impl IdentityProvider {
             Ok(claims) => Ok(claims),
             Err(TokenFault::Invalid) => Err(TokenRefusal::Invalid),
             Err(TokenFault::UnknownKey) => {
-                let newer = self.newer_data(&data).await.ok_or(TokenRefusal::Invalid)?;
+                let newer = self.newer_data(&data).await.ok_or(TokenRefusal::UnknownKey)?;
                 verify_with(&newer).map_err(|_| TokenRefusal::Invalid)
             }
         }

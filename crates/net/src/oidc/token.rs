@@ -27,6 +27,8 @@ pub enum TokenFault {
 pub enum TokenRefusal {
     /// The token is not valid.
     Invalid,
+    /// Its key is not known, and the provider can't be asked again now: perhaps the key is new.
+    UnknownKey,
     /// The provider's keys were never fetched.
     Unavailable,
 }

@@ -13,18 +13,18 @@ const KEY_ID_BYTES: usize = 16;
 const SALT_BYTES: usize = 32;
 const HEAD_BYTES: usize = MAGIC.len() + KEY_ID_BYTES + SALT_BYTES;
 
-/// Seals, in place, what `save` appends. `capacity`: how many bytes the file will probably have.
+/// Seals, in place, what `save` appends; `None` if it fails. `capacity`: how many bytes the file will probably have.
 pub(super) fn seal(
     key: &SpoolKey,
     salt: &[u8; SALT_BYTES],
     capacity: usize,
-    save: impl FnOnce(&mut Vec<u8>),
+    save: impl FnOnce(&mut Vec<u8>) -> Option<()>,
 ) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(capacity);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(key.id().as_bytes());
     out.extend_from_slice(salt);
-    save(&mut out);
+    save(&mut out)?;
     let (head, body) = out.split_at_mut_checked(HEAD_BYTES)?;
     let tag = derive_cipher(key, salt)?.seal_in_place_separate_tag(nonce(), Aad::from(&*head), body).ok()?;
     out.extend_from_slice(tag.as_ref());

@@ -220,11 +220,17 @@ impl CheckpointStore {
         let Some(key) = self.keys.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
         let mut salt = [0; 32];
         self.rng.fill(&mut salt);
-        // Room for half as much again, of which nothing is used before it is needed, so that a large state is not copied
-        // as it grows.
+        // Room for half as much again, so that a large state is not copied as it grows. Room costs nothing until it is
+        // used.
         let (capacity, mut applied) = (last_bytes + last_bytes / 2 + MIN_CAPACITY, None);
-        let sealed = file::seal(key, &salt, capacity, |out| applied = self.applier.save(out));
-        let sealed = sealed.ok_or(io::ErrorKind::InvalidData)?;
+        let save = |out: &mut Vec<u8>| {
+            applied = self.applier.save(out)?;
+            Some(())
+        };
+        let sealed = file::seal(key, &salt, capacity, save).ok_or(io::ErrorKind::InvalidData)?;
+        if sealed.len() as u64 > MAX_FILE_BYTES {
+            return Err(io::ErrorKind::FileTooLarge.into()); // a start would refuse it
+        }
         // On a volume that fills up, the next checkpoint must still fit next to this one: until it is written, the
         // effects stay in the spool.
         self.spool.reserve_free_space(CHECKPOINT, sealed.len() as u64);

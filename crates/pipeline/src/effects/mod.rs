@@ -133,8 +133,9 @@ impl Applier {
     }
 
     /// Appends the state of all processors, between two batches, as [`ProcessorSnapshot::decode`] reads it. Returns the
-    /// last effects record that is part of it.
-    pub fn save(&self, out: &mut Vec<u8>) -> Option<RecordSeq> {
+    /// last effects record that is part of it. `None`: a processor panicked, or its state has 4 GiB, so the effects since
+    /// the last save must be kept.
+    pub fn save(&self, out: &mut Vec<u8>) -> Option<Option<RecordSeq>> {
         let applied = self.applied.lock();
         out.push(u8::from(applied.is_some()));
         out.extend_from_slice(&applied.map_or(0, |seq| seq.0).to_le_bytes());
@@ -144,14 +145,14 @@ impl Applier {
             let head_end = out.len();
             out.extend_from_slice(&[0; 4]);
             let start = out.len();
-            let is_saved = self.guard(AssertUnwindSafe(|| processor.save(out))).is_some();
-            let length = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
+            self.guard(AssertUnwindSafe(|| processor.save(out)))?;
+            let length = u32::try_from(out.len() - start).ok()?;
             match out.get_mut(head_end..start) {
-                Some(slot) if is_saved && length > 0 => slot.copy_from_slice(&length.to_le_bytes()),
+                Some(slot) if length > 0 => slot.copy_from_slice(&length.to_le_bytes()),
                 _ => out.truncate(before),
             }
         }
-        *applied
+        Some(*applied)
     }
 
     /// Restores a saved state. Processors without one stay empty. Returns those that could not read theirs.

@@ -65,23 +65,18 @@ impl Processor for PanicsHalfway {
     }
 }
 
-/// A processor that panics while it saves must not damage the states before and after it in the same buffer.
+/// A processor that panics while it saves leaves no checkpoint that lacks its state: effects that it covers are dropped.
 #[test]
-fn a_panic_in_save_loses_one_state() {
+fn a_panic_in_save_saves_nothing() {
     let (first, last) = (Tally::new("a"), Tally::new("z"));
-    let panics = Arc::new(PanicsHalfway("m".into()));
-    let applier = Applier::new(vec![first.clone(), panics, last.clone()], &Meter::new());
-    applier.apply(
-        &[Effect { processor: "a".into(), ..counts("n") }, Effect { processor: "z".into(), ..counts("n") }],
-        Some(RecordSeq(4)),
-    );
-    let mut saved = b"head".to_vec();
-    assert_eq!(applier.save(&mut saved), Some(RecordSeq(4)));
-    let read = ProcessorSnapshot::decode(&saved[4..]).unwrap();
-    let ids: Vec<&str> = read.states.iter().map(|(id, _)| &**id).collect();
-    assert!(
-        read.applied == Some(RecordSeq(4))
-            && ids == ["a", "z"]
-            && read.states.iter().all(|(_, state)| state == b"n=1\n")
-    );
+    let processors: Vec<Arc<dyn Processor>> = vec![first.clone(), last.clone()];
+    let with_panic = [&processors[..], &[Arc::new(PanicsHalfway("m".into())) as Arc<dyn Processor>]].concat();
+    for (processors, expected) in [(processors, Some(Some(RecordSeq(4)))), (with_panic, None)] {
+        let applier = Applier::new(processors, &Meter::new());
+        applier.apply(&[Effect { processor: "z".into(), ..counts("n") }], Some(RecordSeq(4)));
+        let mut saved = b"head".to_vec();
+        assert_eq!(applier.save(&mut saved), expected);
+        let Some(read) = ProcessorSnapshot::decode(&saved[4..]).filter(|_| expected.is_some()) else { continue };
+        assert!(read.applied == Some(RecordSeq(4)) && read.states == [("z".into(), b"n=1\n".to_vec())]);
+    }
 }

@@ -33,8 +33,8 @@ kernel::with_defaults! {
         /// Names of providers that the rate table does not have: the name that a client sends, and the provider of
         /// the table whose prices apply, such as `{ our-proxy: openai }`.
         pub providers: BTreeMap<String, String>,
-        /// Plans with which calls are paid otherwise than each by the rate table. The first one that matches a call
-        /// counts; without one, what the client says (Codex, Gemini CLI and Qwen Code name their kind of credential).
+        /// Plans that cover calls, such as subscriptions and reserved capacity. The first plan that matches a call
+        /// counts. If none does, the kind of credential that Codex, Gemini CLI or Qwen Code reports decides.
         pub plans: Vec<PlanConfig>,
         /// Which signal bills calls that arrive on two signals.
         pub bill: BillingConfig,

@@ -176,9 +176,16 @@ impl CostProcessor {
         let billing = stamped(stamp::BILLING).and_then(BillingBasis::parse).unwrap_or_default();
         let payable = stamped(stamp::PAYABLE).and_then(Usd::parse).map(|usd| usd.0).or(atto_usd);
         if let Some(atto_usd) = atto_usd.filter(|_| stamp::is_change(pass.payload, item.node)) {
-            let is_covered = billing != BillingBasis::Api;
-            let own = CostCorrection { trace: [0; 16], span: [0; 8], is_span: false, atto_usd, is_covered };
-            (call_atto_usd, corrected) = (Some(0), vec![own]);
+            let payable = payable.unwrap_or(0);
+            let part = |is_covered, atto_usd| CostCorrection {
+                trace: [0; 16],
+                span: [0; 8],
+                is_span: false,
+                atto_usd,
+                is_covered,
+            };
+            let parts = [part(false, payable), part(true, atto_usd.saturating_sub(payable))];
+            (call_atto_usd, corrected) = (Some(0), parts.into_iter().filter(|part| part.atto_usd != 0).collect());
         }
         Some(CostFact {
             status,
@@ -383,6 +390,7 @@ impl CostProcessor {
                 }
                 let flag =
                     if reason == UnchargedReason::FirstSpan { PricingFlags::ON_LOG } else { PricingFlags::LATE_COPY };
+                let billing = call_usd.map_or_else(BillingBasis::default, |_| billing);
                 CostFact { billing, call_atto_usd: call_usd, ..Self::mark_copy(pass, item, flag, table_stamp) }
             }
             (
@@ -482,7 +490,8 @@ impl CostProcessor {
                 if counted_by.is_none() {
                     pass.changes.count_status(status);
                     pass.changes.add_priced(item.tenant.as_deref(), [priced.model, priced.provider], amounts);
-                    if let (Some(plan), Some(user)) = (seat, item.user.as_deref()) {
+                    let is_seat = status == BillingStatus::Priced && amounts.own == BillingBasis::Subscription;
+                    if let (true, Some(plan), Some(user)) = (is_seat, seat, item.stated_user()) {
                         pass.changes.add_seat(plan, user, priced.total.0);
                     }
                     if let Some(Value::Double(seconds)) = pass.payload.get(node, FIRST_CHUNK)

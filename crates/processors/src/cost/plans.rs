@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use calls::{CallRecord, Correction, Money, traits};
 use config::FieldProblem;
-use genai::{BillingBasis, ItemFacts, Vocabulary};
+use genai::{BillingBasis, ItemFacts, OwnerKey, VERIFIED_IDS, Vocabulary};
 use otlp::Payload;
 use rates::Usd;
 use schemars::JsonSchema;
@@ -43,6 +43,7 @@ pub struct PlanMatch {
     pub user_domain: Vec<String>,
     /// Accounts of the receivers' credentials.
     pub account: Vec<String>,
+    /// Tenants of the calls.
     pub tenant: Vec<String>,
     /// Providers, as the rate table names them.
     pub provider: Vec<String>,
@@ -100,7 +101,10 @@ pub(super) fn check_plans(plans: &[PlanConfig], problems: &mut Vec<FieldProblem>
         let repeated = repeated.find_map(|other| matches.repeated_key(&other.matches));
         let found = [
             (!has_name).then_some(("name", "must be a name that no other plan has")),
-            (!has_key).then_some(("match", "must name at least one user, domain, account, tenant, model or attribute")),
+            (!has_key).then_some((
+                "match",
+                "must name at least one user, user_domain, account, tenant, provider, model or attribute",
+            )),
             (plan.seat_usd.is_some() && !has_seats)
                 .then_some(("seat_usd", "must be an amount in USD above zero, and only with `billing: subscription`")),
             repeated.map(|key| (if key == "user" { "match.user" } else { "match.user_domain" }, TWICE)),
@@ -136,7 +140,10 @@ impl Plans {
         }
         let resource = payload.resource(item.node);
         let text = |key: &str| payload.get_str(item.node, key).or_else(|| payload.get_str(resource, key));
-        let users: Vec<&str> = item.user.as_deref().into_iter().chain(USER_KEYS.into_iter().filter_map(text)).collect();
+        // beside a verified user, what the client says of one proves nothing
+        let is_verified = text(VERIFIED_IDS).is_some_and(|ids| ids.split(' ').any(|id| id == OwnerKey::User.as_str()));
+        let claimed = USER_KEYS.into_iter().filter(|_| !is_verified).filter_map(text);
+        let users: Vec<&str> = item.stated_user().into_iter().chain(claimed).collect();
         let domains = users.iter().filter_map(|user| domain(user)).collect();
         let models = [&item.response_model, &item.request_model].into_iter().flatten().map(String::as_str).collect();
         let [tenant, provider] = [&item.tenant, &item.provider].map(|name| name.as_deref().into_iter().collect());
@@ -180,7 +187,7 @@ impl BasisAmounts {
         amounts
     }
 
-    /// Of an upstream tollgate's stamp, which tells apart only what is to pay and what plans cover.
+    /// The amounts of an upstream tollgate's stamp, which has the payable and the covered part only.
     pub(super) fn stamped(atto: i128, covered: i128, own: BillingBasis) -> Self {
         let mut amounts = Self { own, parts: [atto.saturating_sub(covered), 0, 0] };
         amounts.add(if own == BillingBasis::Api { BillingBasis::Subscription } else { own }, covered);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use genai::usage::{TokenSplit, split_tokens};
-use genai::{ItemFacts, ItemRole, VaultedTexts, Vocabulary};
+use genai::{ItemFacts, ItemRole, OwnerKey, VERIFIED_IDS, VaultedTexts, Vocabulary};
 use otlp::{NodeId, OwnedValue, Payload, Value};
 
 use super::config::NormalizeConfig;
@@ -92,7 +92,7 @@ impl SemconvNames {
             writer.payload.replace_attribute(*id, value.clone());
         }
         writer.write_text("session", item.session.as_deref());
-        writer.write_extracted(item);
+        writer.write_extracted(item, vocabulary);
         if item.operation.is_some() || matches!(item.call, ItemRole::TurnEnd) {
             writer.write_text("operation", item.operation.as_deref());
             let provider = item.provider.as_deref();
@@ -163,9 +163,12 @@ impl AttributeWriter<'_> {
         }
     }
 
-    /// Writes the numbers and ids that were extracted from content.
-    fn write_extracted(&mut self, item: &ItemFacts) {
-        for (key, value) in &item.extracted {
+    /// Writes the numbers and ids that were extracted from content, except users and tenants beside verified ones.
+    fn write_extracted(&mut self, item: &ItemFacts, vocabulary: &Vocabulary) {
+        let verified = self.payload.get_str(self.node, VERIFIED_IDS).unwrap_or_default().to_owned();
+        let is_verified = |kind: OwnerKey| verified.split(' ').any(|verified| verified == kind.as_str());
+        let is_written = |key: &str| !vocabulary.owner_key(key).is_some_and(is_verified);
+        for (key, value) in item.extracted.iter().filter(|(key, _)| is_written(key)) {
             match value {
                 OwnedValue::Str(text) => self.write_text_at(key, Some(text)),
                 OwnedValue::StrList(_) | OwnedValue::Structure(_) => {}

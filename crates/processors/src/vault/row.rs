@@ -76,6 +76,7 @@ pub(super) fn index_row(
         span_id: hex_id(payload.span_id(node)),
         parent_span_id: hex_id(payload.parent_span_id(node)),
         user_key: item.user.as_deref().filter(|user| !user.is_empty()).map(|user| ids.pseudonym(account, user)),
+        user_adopted: item.is_user_adopted,
         claimed_user_key: item.claimed_user.as_deref().map(|user| ids.pseudonym(account, user)),
         actor: column(&item.actor),
         agent_id: columns.id(item.sub_agent.as_deref()),

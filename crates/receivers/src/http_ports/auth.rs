@@ -409,7 +409,7 @@ pub(crate) fn identity_of(ids: VerifiedIdentity) -> Result<ClientIdentity, &'sta
 
 /// The provider's keys are not known now: the client keeps its data and tries again.
 fn unavailable_refusal() -> RequestRefusal {
-    let message = "the identity provider of this receiver can't be reached, so the token can't be verified now";
+    let message = "the token's key is not known, and the identity provider can't be asked for its keys now: try again";
     let (code, status) = (GrpcCode::Unavailable, StatusCode::SERVICE_UNAVAILABLE);
     let refusal = RequestRefusal::new(code, status, "identity_provider", message);
     RequestRefusal { retry_after: Some(PROVIDER_RETRY), ..refusal }

@@ -103,7 +103,8 @@ kernel::with_defaults! {
     #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields, default)]
     pub struct IdentityConfig {
-        /// The claim with the user's id, such as `sub` or `email`; an address counts only with `email_verified`.
+        /// The claim with the user's id, such as `sub` or `email`. The claim `email` is refused unless `email_verified`
+        /// is true; no other claim is checked in this way.
         /// Default: `sub`.
         pub user: String = "sub".to_owned(),
         /// The claim with the user's tenant. Without it, items keep the tenant that they name.
@@ -140,12 +141,11 @@ fn auth_settings(auth: &AuthConfig, checks_clients: bool, problems: &mut Setting
         let what = "has no credentials: set `tokens`, `tokens_file`, `basic`, `certificates`, `users` or `oidc`";
         problems.add("auth", what);
     }
-    let has_certificates = auth.users.values().any(|user| !user.certificates.is_empty());
-    if (!auth.certificates.is_empty() || has_certificates) && !checks_clients {
-        problems.add(
-            "auth.certificates",
-            "requires `client_ca_file` under the port's `tls`, which verifies client certificates",
-        );
+    let with_certificates = auth.users.iter().filter(|(_, user)| !user.certificates.is_empty());
+    let paths = with_certificates.map(|(user, _)| format!("auth.users.{user}.certificates"));
+    let unchecked = (!auth.certificates.is_empty()).then(|| "auth.certificates".to_owned()).into_iter().chain(paths);
+    for path in unchecked.filter(|_| !checks_clients) {
+        problems.add(&path, "requires `client_ca_file` under the port's `tls`, which verifies client certificates");
     }
     let tokens = check_credentials("tokens", "token", &auth.tokens, auth::check_token, problems);
     let basic = check_credentials("basic", "user", &auth.basic, auth::check_basic, problems);
@@ -202,7 +202,7 @@ fn check_users(auth: &AuthConfig, problems: &mut SettingsProblems) -> Vec<auth::
             groups: groups.iter().map(|group| group.as_str().into()).collect(),
         };
         let identity = auth::identity_of(ids).unwrap_or_else(|what| {
-            problems.add(&path, &format!("user, tenant and groups: {what}"));
+            problems.add(&path, &format!("one of user, tenant and groups {what}"));
             ClientIdentity::Unverified
         });
         let sender = auth::Sender { account: account.as_str().into(), identity };

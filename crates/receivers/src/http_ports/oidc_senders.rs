@@ -55,8 +55,11 @@ impl IdentityClaims {
         let id = |claim| -> Result<Option<Arc<str>>, OidcFault> {
             let fault = |what| OidcFault::Claim(claim, what);
             let (_, name) = self.name(claim);
+            if name.is_empty() {
+                return Ok(None); // not configured
+            }
             match claims.get(name).filter(|value| !value.is_null()) {
-                None if self.is_required && !name.is_empty() => Err(fault("is missing")),
+                None if self.is_required => Err(fault("is missing")),
                 None => Ok(None),
                 Some(Value::String(_))
                     if name == "email" && claims.get("email_verified") != Some(&Value::Bool(true)) =>
@@ -94,7 +97,7 @@ impl IdentityClaims {
 pub(super) enum OidcFault {
     /// The token is not valid.
     Invalid,
-    /// The provider's keys were never fetched.
+    /// The provider's keys were never fetched, or the token's key may be a new one.
     Unavailable,
     /// The claim can't be used, for this reason.
     Claim(IdentityClaim, &'static str),
@@ -128,7 +131,8 @@ impl OidcSenders {
         let verified = self.provider.verify(token, &self.settings.audience).await;
         let claims = verified.map_err(|refusal| match refusal {
             TokenRefusal::Invalid => OidcFault::Invalid,
-            TokenRefusal::Unavailable => OidcFault::Unavailable,
+            // of a key that may be new: a client that is refused drops its data
+            TokenRefusal::UnknownKey | TokenRefusal::Unavailable => OidcFault::Unavailable,
         })?;
         self.settings.claims.read(&claims).map(ClientIdentity::from)
     }

@@ -108,6 +108,16 @@ fn runs_cost_what_the_stamps_say() {
             assert!(at > 0 || shown == Usd::ZERO, "{name}: {shown} to pay");
         }
     }
+    // a repeat, or another record of the call, that a plan matches afterwards covers nothing
+    let plans = json!([{"name": "p", "billing": "subscription", "match": {"attributes": {"billing.plan": ["max"]}}}]);
+    let tagged = merged(id.clone(), &json!({"billing.plan": "max"}));
+    let usage = [1000, 0, 100];
+    for (name, more) in [("a repeat", [1, 2, 0]), ("a copy", [1, 3, 2])] {
+        let first = vec![chat([1, 2, 0], "gpt-4o", usage, &id)];
+        let requests = [first, vec![chat(more, "gpt-4o", usage, &tagged)]];
+        let usd = Usd::parse("0.0035").unwrap();
+        assert_eq!(costs_with(&plans, &requests, Trust::ThirdParty), [(usd, usd); 2], "{name}");
+    }
     // a trusted upstream charged the call; its total, which it found to be covered, comes first
     let stamps = json!({"tollgate.cost.status": "priced", "tollgate.cost.usd": "0.0035"});
     let call = chat([1, 3, 2], "gpt-4o", [1000, 0, 100], &stamps);

@@ -112,8 +112,9 @@ pub(crate) struct OpeningArgs {
 /// Requests for sessions whose keys several auditors open together.
 #[derive(Args)]
 pub(crate) struct RequestedOpenings {
-    /// Request with two signatures (`vault open-request`, `vault approve`) for a session that several auditors open
-    /// together, if you have enough of their keys here; may be repeated. The opening is recorded in the vault.
+    /// Request with two signatures (`vault open-request`, `vault approve`): for a session that several auditors open
+    /// together, if you have enough of their keys here; with `serve --developers`, also to show a session's items
+    /// unmasked. May be repeated. The opening is recorded in the vault.
     #[arg(long, value_name = "FILE", requires_all = ["openers", "sign_with"])]
     request: Vec<PathBuf>,
     #[command(flatten)]

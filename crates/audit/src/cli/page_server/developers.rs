@@ -79,7 +79,7 @@ impl OwnItems {
     pub(super) fn contain(&self, row: &IndexRow) -> bool {
         let user = row.tail.user_key.as_deref().filter(|user| is_pseudonym(user));
         let is_own = |user: &str| self.pseudonym_digits.iter().any(|digits| user.ends_with(digits));
-        row.tail.account == self.account && user.is_some_and(is_own)
+        row.tail.account == self.account && !row.tail.user_adopted && user.is_some_and(is_own)
     }
 
     /// Possible reasons why nothing was found.

@@ -140,7 +140,7 @@ async fn open_page(
     let is_secure = settings.is_secure();
     let auth = settings.auth.ok_or("the file of --access has no credential")?;
     if options.own.developers && !auth.names_people() {
-        let text = "--developers needs credentials that name people: `oidc` or `certificates` in the file of --access; a token names nobody";
+        let text = "--developers needs credentials that name people: set `oidc`, `certificates` or `username` in the file of --access";
         return Err(CommandError::Config(text.to_owned()));
     }
     let parts = OidcParts {

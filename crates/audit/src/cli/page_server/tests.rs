@@ -465,12 +465,15 @@ async fn developers_see_their_own_items() {
         site.user = user;
         site.send(account, session, text);
     }
+    // a user whom another's request named for the session of a service is not the user of its items
+    (site.user, site.is_user_adopted) = (user("ada"), true);
+    site.send("default", "of-service", "said by a service");
     site.minutes(4).await;
     let page = DeveloperPage::new(&site, vec![site.auditor.clone()]);
     let listed = async |name: &str, search: &str| {
         let (status, page) = page.get(name, &format!("/{search}")).await;
         assert_eq!(status, 200, "{page}");
-        let sessions = ["of-ada", "of-bob", "of-both", "later", "of-nobody", "elsewhere"];
+        let sessions = ["of-ada", "of-bob", "of-both", "later", "of-nobody", "elsewhere", "of-service"];
         sessions.into_iter().filter(|one| page.contains(&format!(">{one}</a>"))).collect::<Vec<_>>().join(" ")
     };
     let pseudonym_of_bob = user("bob").expect("one");
@@ -490,6 +493,7 @@ async fn developers_see_their_own_items() {
     for (session, account) in [
         ("of-bob", "default"),
         ("of-nobody", "default"),
+        ("of-service", "default"),
         ("elsewhere", "default"),
         ("elsewhere", "other"),
         ("of-ada", "other"),

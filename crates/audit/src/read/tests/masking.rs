@@ -27,7 +27,7 @@ fn every_text_of_an_item_is_masked() {
     let deep = (0..6).fold(format!("write to {mail}"), |text, _| STANDARD.encode(text));
     let item = masked(json!({
         "kind": "span", "name": format!("chat for {mail}"), "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "user": mail,
-        "start": "2026-11-20T05:00:00Z", "call": "model", "parameters": {"user": mail}, "content_sha256": "", "salt": "",
+        "start": "2026-11-20T05:00:00Z", "call": "model", "parameters": {"user": mail}, "content_sha256": "5f0c", "context_sha256": "c0de", "salt": "aa",
         "content": [
             piece("gen_ai.input.messages", json!([{"role": "user", "content": format!("write to {mail}")}])),
             piece("arguments", json!({"body": nested, "password": "Kettledolphin43!"})),
@@ -44,6 +44,8 @@ fn every_text_of_an_item_is_masked() {
     for private in [mail, "carl.berg", "Kettledolphin43", "4111111111111111", "Oakenshaw"] {
         assert!(!text.contains(private), "{private} in {text}");
     }
+    // what is masked could be guessed from a hash of the whole
+    assert!(item.context_sha256.is_none() && item.content_sha256.is_empty() && item.salt.is_empty());
     assert!(item.parameters.is_empty() && item.head.trace_id.as_deref() == Some("4bf92f3577b34da6a3ce929d0e0e4736"));
     assert_eq!((&*item.head.start, &*item.head.call), ("2026-11-20T05:00:00Z", "model"));
     let values: Vec<&str> = item.content.iter().filter_map(|piece| piece.value.as_str()).collect();

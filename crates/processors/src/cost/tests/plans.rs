@@ -180,6 +180,22 @@ fn a_difference_is_billed_as_its_call() {
     assert_eq!(json!(keys.map(|key| stamped.get(key))), json!(["0.001", "0", "subscription"]));
 }
 
+/// A larger form of a record that names no user is billed as the first: else taking the call back would pay something
+/// out.
+#[test]
+fn a_larger_form_of_a_record_is_billed_as_the_first() {
+    let plans = json!([{"name": "max", "billing": "subscription", "match": {"user": ["ada"]}}]);
+    let mut first = call(1, 0, "gpt-4o", 1000, 100);
+    first["attributes"]["user.id"] = json!("ada");
+    let mut inner = call(2, 1, "gpt-4o", 1000, 200);
+    inner["attributes"]["user.id"] = json!("ada");
+    let requests = [one(first), one(call(1, 0, "gpt-4o", 1000, 200)), one(inner)];
+    for count in 1..=3 {
+        let [stamps, metrics] = billed(&plans, &requests[..count], false);
+        assert_eq!([stamps[1], metrics[1]], [Usd::ZERO; 2], "after {count}");
+    }
+}
+
 /// A seat's sum survives a restart, and counts the calls of its user alone; other months are apart.
 #[test]
 fn seats_are_summed_by_month() {

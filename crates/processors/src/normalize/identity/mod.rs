@@ -26,8 +26,13 @@ pub(super) fn write_identity(
         OwnerKey::Tenant => identity.tenant.as_deref(),
     };
     let mut claims: Vec<(AttrId, OwnerKey, String)> = Vec::new();
+    // of a client that is trusted, stamps are not removed before
+    let mut foreign_marks: Vec<AttrId> = Vec::new();
     for node in payload.nodes() {
         for attribute in payload.attributes(node) {
+            if attribute.key == GROUPS || attribute.key == VERIFIED_IDS {
+                foreign_marks.push(attribute.id);
+            }
             let Some(kind) = vocabulary.owner_key(attribute.key) else { continue };
             let differs = |id: &str| attribute.value.as_str() != Some(id);
             if verified(kind).is_some_and(differs) {
@@ -35,6 +40,7 @@ pub(super) fn write_identity(
             }
         }
     }
+    foreign_marks.into_iter().for_each(|id| payload.remove_attribute(id));
     for (id, _, key) in &claims {
         payload.rename_attribute(*id, key);
     }

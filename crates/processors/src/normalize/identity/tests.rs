@@ -103,6 +103,18 @@ fn only_what_is_proved_changes() {
     assert!(!own.contains_key("tollgate.claimed.user.id"));
 }
 
+/// An id in a body is not copied beside the verified one.
+#[test]
+fn ids_in_bodies_stay_there() {
+    let body =
+        json!({ "event": "agent_decision", "session_id": "s", "user_id": "mallory", "tokens_in": 12 }).to_string();
+    let case = json!({ "signal": "logs", "items": [{ "body": body }] });
+    for (identity, copied) in [(ClientIdentity::Unverified, true), (verified(Some("ann"), None, &[]), false)] {
+        let [own, _] = written(&case, identity);
+        assert_eq!(own.values().any(|value| value == "mallory"), copied, "{own:?}");
+    }
+}
+
 /// A worker keeps the ids that an edge wrote, and removes all other stamps.
 #[test]
 fn a_worker_keeps_what_the_edge_wrote() {

@@ -281,3 +281,27 @@ async fn sums_by_tenant_agree() {
         assert_eq!(line.in_runs(), in_index, "seed {seed}: runs, index");
     }
 }
+
+/// A user whom an earlier request named is marked: anyone may send that request, and so be shown another's content. One
+/// whom the item's own request names is not.
+#[tokio::test]
+async fn users_of_earlier_requests_are_marked() {
+    for (requests, is_adopted) in [
+        (json!([["agent bob"], ["call"]]), true),
+        (json!([["agent bob", "call"]]), false),
+        (json!([["agent bob"], ["call bob"]]), false),
+    ] {
+        let mut line = Line::new();
+        for items in requests.as_array().unwrap() {
+            line.pass(&a_request("traces", &json!({ "items": items })));
+        }
+        assert!(line.gateway.uploader.drain().await);
+        let bob = deps(line.gateway.clock.clone()).ids.pseudonym("default", "bob");
+        let rows = line.gateway.rows().await;
+        let calls: Vec<_> = rows.iter().filter(|row| row.tail.call == "model").collect();
+        let is_right = |row: &&vault::index_row::IndexRow| {
+            row.tail.user_key.as_deref() == Some(&*bob) && row.tail.user_adopted == is_adopted
+        };
+        assert!(!calls.is_empty() && calls.iter().all(is_right), "{requests}");
+    }
+}

@@ -157,12 +157,17 @@ async fn a_provider_that_is_away_or_rotates() {
     rig.clock.advance(Duration::from_secs(5));
     assert_eq!(send_token(&rig, Way::Json, &token(&old)).await.status, 200);
     *provider.state.keys.lock() = keys_of(&[&old, &new]);
-    assert_eq!(send_token(&rig, Way::Json, &token(&new)).await.status, 401, "keys were fetched a moment ago");
+    assert_eq!(send_token(&rig, Way::Json, &token(&new)).await.status, 503, "it may be new: the client tries again");
     rig.clock.advance(Duration::from_secs(31));
     assert_eq!(send_token(&rig, Way::Json, &token(&new)).await.status, 200);
     provider.state.is_away.store(true, Ordering::SeqCst);
     rig.clock.advance(Duration::from_secs(7200));
     assert_eq!(send_token(&rig, Way::Json, &token(&new)).await.status, 200, "known keys stay in use");
+    let newest = Key::new("newest");
+    assert_eq!(send_token(&rig, Way::Json, &token(&newest)).await.status, 503, "rotated while away: nothing is lost");
+    provider.state.is_away.store(false, Ordering::SeqCst);
+    rig.clock.advance(Duration::from_secs(31));
+    assert_eq!(send_token(&rig, Way::Json, &token(&newest)).await.status, 401, "it is none of the provider's");
 }
 
 /// A user's token and certificate prove the same id, and so do the lines of a tokens file; other credentials prove an
