@@ -165,6 +165,9 @@ impl AttributeWriter<'_> {
 
     /// Writes the numbers and ids that were extracted from content, except users and tenants beside verified ones.
     fn write_extracted(&mut self, item: &ItemFacts, vocabulary: &Vocabulary) {
+        if item.extracted.is_empty() {
+            return;
+        }
         let verified = self.payload.get_str(self.node, VERIFIED_IDS).unwrap_or_default().to_owned();
         let is_verified = |kind: OwnerKey| verified.split(' ').any(|verified| verified == kind.as_str());
         let is_written = |key: &str| !vocabulary.owner_key(key).is_some_and(is_verified);
