@@ -215,7 +215,7 @@ impl GatewayAssembler<'_> {
             effects_consumers: receivers.effects_consumers,
         };
         let sent_alerts_file = parent_folder(&valid.spool.directory).join(SENT_ALERTS_FILE);
-        let runs = self.history_setup.board(processors.run_sources());
+        let runs = self.history_setup.board(processors.run_sources(), Arc::clone(&self.processor_deps.ids));
         let alert_sender = self.build_alert_sender(&valid.extensions, runs.clone(), sent_alerts_file)?;
         let oidc = self.build_oidc_client(&valid.extensions)?;
         let extension_listeners = ExtensionListeners {

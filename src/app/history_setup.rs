@@ -11,6 +11,7 @@ use crate::app::valid_settings::ValidSettings;
 use crate::components::ProcessorSettings;
 use history::{ClientTable, FailedSpans, RETENTION, RunBoard, SharedHistoryStore};
 use kernel::files::parent_folder;
+use kernel::pseudonym::IdPolicy;
 use pages::AdminPages;
 use pipeline::spool::SpoolKey;
 use rates::SeatSums;
@@ -64,8 +65,8 @@ impl HistorySetup {
     }
 
     /// All runs: those of these sources, and those in the file.
-    pub(super) fn board(&self, sources: Vec<Arc<dyn RunSource>>) -> RunBoard {
-        RunBoard { sources, store: Arc::clone(&self.store) }
+    pub(super) fn board(&self, sources: Vec<Arc<dyn RunSource>>, ids: Arc<dyn IdPolicy>) -> RunBoard {
+        RunBoard { sources, store: Arc::clone(&self.store), ids: Some(ids), permit: None }
     }
 
     /// The pages of this gateway.

@@ -158,7 +158,7 @@ fn trust_port_certificate(certificate: &PathBuf, host: &str) -> tls::ClientTlsSe
 /// The credential for the port: the token or the user with every role, or else the first token of a role.
 fn port_credential(auth: &admin::auth::AdminAuthConfig) -> Option<Secret> {
     let login = || Some(basic_auth(auth.username.as_ref()?, auth.password.as_ref()?.expose()));
-    let of_role = |role| auth.tokens.get(&role)?.first().map(bearer);
+    let of_role = |role: Role| auth.tokens.get(role.as_str())?.first().map(bearer);
     let first_token = || [Role::Operator, Role::Tapper, Role::Viewer, Role::Scraper].into_iter().find_map(of_role);
     auth.bearer.as_ref().map(bearer).or_else(login).or_else(first_token)
 }

@@ -11,9 +11,10 @@ use foldhash::{HashMap, HashSet, HashSetExt as _};
 use parking_lot::Mutex;
 use serde::Deserialize;
 
+use kernel::pseudonym::IdPolicy;
 use runs::{
     Alert, BudgetState, FirstRuns, InvestigationStats, MeasureAggregate, RunBudget, RunDetail, RunRecord, RunSource,
-    RunSums, RunView, UNATTRIBUTED, UsageSum, run_key,
+    RunSums, RunView, UNATTRIBUTED, UsageSum, encode_run, run_key,
 };
 
 use super::store::{HistoryStore, StoreError};
@@ -76,12 +77,25 @@ const MAX_STORY: usize = 64;
 pub struct RunBoard {
     pub sources: Vec<Arc<dyn RunSource>>,
     pub store: SharedHistoryStore,
+    /// Makes the pseudonyms of users, for a permit.
+    pub ids: Option<Arc<dyn IdPolicy>>,
+    /// The reader sees these runs, and alerts on one of them alone. `None`: all.
+    pub permit: Option<Arc<dyn Fn(&RunRecord<'_>) -> bool + Send + Sync>>,
 }
 
 impl RunBoard {
+    fn is_permitted(&self, run: &RunRecord<'_>) -> bool {
+        self.permit.as_ref().is_none_or(|permit| permit(run))
+    }
+
     /// Calls `visit` with each run of which the gateway heard later than `from` (unix ns), whatever its own times, and
     /// with each that is not over.
     pub fn visit_runs(&self, from: u64, visit: &mut dyn FnMut(&RunRecord<'_>)) {
+        let visit = &mut |run: &RunRecord<'_>| {
+            if self.is_permitted(run) {
+                visit(run);
+            }
+        };
         let store = self.store.lock();
         let mut seen: HashSet<u64> = HashSet::new();
         for source in &self.sources {
@@ -143,6 +157,8 @@ impl RunBoard {
             found.extend(stored.filter_map(|key| Some((*key, store.as_ref()?.read_run(*key)?))));
             found
         };
+        let is_permitted = |bytes: &[u8]| RunRecord::decode(bytes).is_some_and(|run| self.is_permitted(&run));
+        found.retain(|(_, run)| self.permit.is_none() || is_permitted(&encode_run(&run.view, run.view.last)));
         for (key, detail) in &mut found {
             let judged = self.sources.iter().find_map(|source| source.judgement(*key));
             judged.into_iter().for_each(|judgement| detail.view.judgement = judgement);
@@ -259,6 +275,7 @@ impl RunBoard {
 
     /// Firing alerts, then the latest resolved ones.
     pub fn alerts(&self) -> Vec<Alert> {
-        self.sources.iter().flat_map(|source| source.alerts()).collect()
+        let is_seen = |alert: &Alert| self.permit.is_none() || self.find_run(&alert.account, &alert.run).is_some();
+        self.sources.iter().flat_map(|source| source.alerts()).filter(is_seen).collect()
     }
 }

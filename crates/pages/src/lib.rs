@@ -8,6 +8,7 @@
 
 pub mod alert_message;
 pub mod api;
+mod limits;
 mod overview;
 mod report;
 mod run_list;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
@@ -32,13 +33,16 @@ use serde_json::{Value, json};
 use history::{ClientTable, FailedSpans, RETENTION, RunBoard, RunFilter};
 use kernel::clock::Clock;
 use kernel::hex;
+use limits::{PageState, Seen, limit_board};
 use net::{Spawn, spawn::run_blocking};
 use rates::SeatSums;
 use runs::{RunDetail, RunView, UsageSum};
+use telemetry::admin::auth::KnownClient;
 use telemetry::admin::links::{TraceLink, TraceTarget};
 use telemetry::{Health, Meter};
 
 /// The data and services that the pages need.
+#[derive(Clone)]
 pub struct AdminPages {
     pub runs: RunBoard,
     /// How long runs are kept, ns.
@@ -125,7 +129,7 @@ fn json_error(status: StatusCode, why: &str) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", json!({"error": why}))).into_response()
 }
 
-type PagesState = State<Arc<AdminPages>>;
+type PagesState = Seen<Arc<AdminPages>>;
 
 /// Runs `build_response` on a blocking thread, so that no socket is held up.
 async fn respond_with(
@@ -139,7 +143,7 @@ async fn respond_with(
 
 /// A page, for a browser or as JSON.
 fn page(build: fn(&AdminPages, &PageQuery, bool) -> Response) -> MethodRouter<Arc<AdminPages>> {
-    get(move |State(pages): PagesState, Query(query): Query<PageQuery>, headers: HeaderMap| async move {
+    get(move |Seen(pages): PagesState, Query(query): Query<PageQuery>, headers: HeaderMap| async move {
         respond_with(&pages, move |pages| build(pages, &query, wants_json(&headers))).await
     })
 }
@@ -161,7 +165,7 @@ fn list(pages: &AdminPages, query: &PageQuery, as_json: bool) -> Response {
 }
 
 async fn run(
-    State(pages): PagesState,
+    Seen(pages): PagesState,
     Path(id): Path<String>,
     Query(query): Query<PageQuery>,
     headers: HeaderMap,
@@ -195,18 +199,26 @@ fn changes(pages: &AdminPages, query: &PageQuery, as_json: bool) -> Response {
     if as_json { json_response(&changes.json()) } else { render_page(&changes) }
 }
 
-async fn gateway(State(pages): PagesState) -> Response {
+async fn gateway(Seen(pages): PagesState) -> Response {
     respond_with(&pages, |pages| json_response(&overview::gateway_json(pages))).await
 }
 
 /// The clients that sent since the start, as JSON without text of theirs.
-async fn clients(State(pages): PagesState) -> Response {
+async fn clients(Seen(pages): PagesState) -> Response {
     json_response(&pages.clients.to_json(pages.now()))
 }
 
-async fn issue(State(pages): PagesState, Path(id): Path<String>, headers: HeaderMap) -> Response {
+async fn issue(Seen(pages): PagesState, Path(id): Path<String>, headers: HeaderMap) -> Response {
     let as_json = wants_json(&headers);
     respond_with(&pages, move |pages| report::issue_response(pages, &id, as_json)).await
+}
+
+impl PageState for Arc<AdminPages> {
+    fn limited_to(&self, client: &KnownClient) -> Self {
+        let (runs, meter) = (limit_board(&self.runs, client), Meter::new());
+        let (failures, clients, seats) = Default::default();
+        Self::new(AdminPages { runs, meter, failures, clients, seats, ..AdminPages::clone(self) })
+    }
 }
 
 impl AdminPages {

@@ -426,7 +426,7 @@ impl OverviewPage {
             troubles: pages.health.troubles(),
             notices: find_notices(&pages.meter),
             agents_lines: VaultSummary::from_meter(&pages.meter).agents_lines,
-            vitals: gateway_vitals(pages),
+            vitals: if pages.runs.permit.is_none() { gateway_vitals(pages) } else { Vec::new() },
             troubles_of_calls: troubles_sentence(&figures),
             no_usage: figures.no_usage.sentence(text::clean_name),
             seats: seat_rows(pages),

@@ -13,6 +13,8 @@ use ::runs::testing::runs::{self, MINUTE, Made, NOW};
 use ::runs::{Alert, RunRecord, RunState, RunStep, RunView, StepKind, encode_run};
 use history::{ClientTable, FailedSpans, RETENTION, RunBoard};
 use kernel::clock::{ManualClock, UnixNanos};
+use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
+use kernel::secret::Secret;
 use telemetry::admin::{self, AdminConfig, AdminState};
 use telemetry::{Health, Meter, names};
 
@@ -48,13 +50,19 @@ fn pages(tracker: Made, link: &str) -> (axum::Router, Meter) {
 }
 
 fn pages_of(runs: RunBoard, link: &str) -> (axum::Router, Meter) {
-    let (meter, health) = (Meter::new(), Health::new());
+    let pages = state_of(runs, link);
+    let (meter, health) = (pages.meter.clone(), pages.health.clone());
+    let guard = AdminState { meter: meter.clone(), health, money: ::runs::amounts::format_dollars };
+    (admin::guard_routes(admin::router(Arc::new(guard)).merge(router(Arc::new(pages))), Vec::new()), meter)
+}
+
+pub(crate) fn state_of(runs: RunBoard, link: &str) -> AdminPages {
     let config = AdminConfig {
         trace_link: admin::links::TraceLinkConfig { template: Some(link.to_owned()), ..Default::default() },
         ..AdminConfig::default()
     };
     let settings = config.settings().unwrap_or_else(|_| panic!("settings"));
-    let pages = AdminPages {
+    AdminPages {
         runs,
         keep_runs: RETENTION,
         failures: Arc::new(FailedSpans::default()),
@@ -64,13 +72,16 @@ fn pages_of(runs: RunBoard, link: &str) -> (axum::Router, Meter) {
         link: settings.trace_link,
         seats: vec![Arc::new(seats())],
         vault: Some("s3://audit-logs/x".to_owned()),
-        meter: meter.clone(),
-        health: health.clone(),
+        meter: Meter::new(),
+        health: Health::new(),
         clock: ManualClock::at(UnixNanos(NOW)),
         tasks: net::testing::tasks::TestTasks::shared(),
-    };
-    let guard = AdminState { meter: meter.clone(), health, money: ::runs::amounts::format_dollars };
-    (admin::guard_routes(admin::router(Arc::new(guard)).merge(router(Arc::new(pages))), Vec::new()), meter)
+    }
+}
+
+/// Makes the pseudonyms of a key.
+pub(crate) fn ids() -> Arc<dyn IdPolicy> {
+    Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("a key of pseudonyms".to_owned()))))
 }
 
 /// Seats of this month and the last one.
@@ -695,7 +706,7 @@ async fn measure_a_hundred_thousand_runs() {
         let write = history::HistoryWrite { runs: ended, ..Default::default() };
         store.write(&write, NOW).expect("write");
     }
-    let board = RunBoard { sources: Vec::new(), store: Arc::new(parking_lot::Mutex::new(Some(store))) };
+    let board = RunBoard { store: Arc::new(parking_lot::Mutex::new(Some(store))), ..RunBoard::default() };
     let (router, _) = pages_of(board, LINK);
     for path in ["/", "/?window=1h", "/runs", "/runs?service=service-3&sort=cost", "/changes", "/report"] {
         let begin = std::time::Instant::now();

@@ -36,7 +36,7 @@ impl Gateway {
         let keys = if is_told { vec![eraser.public().clone()] } else { Vec::new() };
         let targets = Arc::new([Arc::new(ErasureReportTarget { keys, inbox: site.uploader.erasure_inbox() })]);
         let store = Arc::new(Mutex::new(Some(HistoryStore::in_memory())));
-        let runs = RunBoard { sources: Vec::new(), store };
+        let runs = RunBoard { store, ..RunBoard::default() };
         let clock: Arc<dyn Clock> = site.clock.clone();
         let routes = router(ErasureReports { targets, runs: runs.clone(), tasks: Tasks::new(&Meter::new()), clock });
         Self { site, routes, eraser, runs }

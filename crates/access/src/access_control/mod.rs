@@ -95,15 +95,20 @@ impl AccessControl {
                 None => return Err(Box::new(StatusCode::METHOD_NOT_ALLOWED.into_response())),
             },
         };
-        let RouteAccess::Needs(role) = access else { return Ok(None) };
+        let role = match access {
+            RouteAccess::Open => return Ok(None),
+            RouteAccess::Needs(role) => role,
+            RouteAccess::Filtered => Role::Viewer,
+        };
         let Some(auth) = &self.auth else {
             return self.refuse_on_open_port(role, request).map_or(Ok(None), |refusal| Err(Box::new(refusal)));
         };
         let client = self.find_client(auth, request).await?;
-        if client.roles.has(role) {
-            return Ok(Some(client));
-        }
-        let text = format!("this needs the role `{}`, which the credential does not have\n", role.as_str());
+        let text = match client.roles.has(role) {
+            true if access == RouteAccess::Filtered || client.roles.limits.is_empty() => return Ok(Some(client)),
+            true => "this is not limited to the runs that the credential may see (`auth.limits`)\n".to_owned(),
+            false => format!("this needs the role `{}`, which the credential does not have\n", role.as_str()),
+        };
         Err(Box::new((StatusCode::FORBIDDEN, text).into_response()))
     }
 

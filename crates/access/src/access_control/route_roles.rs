@@ -10,13 +10,16 @@ use telemetry::admin::roles::Role;
 pub(super) enum RouteAccess {
     /// Everyone: the probes, and the routes with which a browser logs in.
     Open,
-    /// Clients with this role.
+    /// Clients with this role, unless their view is limited.
     Needs(Role),
+    /// Viewers. The route shows a limited one the runs that it may see, and nothing made of others.
+    Filtered,
 }
 
 const OPEN: RouteAccess = RouteAccess::Open;
 const SCRAPER: RouteAccess = RouteAccess::Needs(Role::Scraper);
 const VIEWER: RouteAccess = RouteAccess::Needs(Role::Viewer);
+const FILTERED: RouteAccess = RouteAccess::Filtered;
 const OPERATOR: RouteAccess = RouteAccess::Needs(Role::Operator);
 const TAPPER: RouteAccess = RouteAccess::Needs(Role::Tapper);
 
@@ -32,25 +35,25 @@ pub(super) const ROUTES: &[RouteRow] = &[
     (Method::GET, "/callback", OPEN),
     (Method::GET, "/logout", OPEN),
     (Method::POST, "/logout", OPEN),
-    (Method::GET, "/", VIEWER),
-    (Method::GET, "/runs", VIEWER),
-    (Method::GET, "/runs/{id}", VIEWER),
-    (Method::GET, "/changes", VIEWER),
+    (Method::GET, "/", FILTERED),
+    (Method::GET, "/runs", FILTERED),
+    (Method::GET, "/runs/{id}", FILTERED),
+    (Method::GET, "/changes", FILTERED),
     (Method::GET, "/report", VIEWER),
-    (Method::GET, "/report/issue/{id}", VIEWER),
+    (Method::GET, "/report/issue/{id}", FILTERED),
     (Method::GET, "/gateway", VIEWER),
     (Method::GET, "/metrics", SCRAPER),
     (Method::GET, "/api/gateway", VIEWER),
     (Method::GET, "/api/clients", VIEWER),
-    (Method::GET, "/api/runs", VIEWER),
-    (Method::GET, "/api/runs/{id}", VIEWER),
-    (Method::GET, "/api/runs/{id}/budget", VIEWER),
+    (Method::GET, "/api/runs", FILTERED),
+    (Method::GET, "/api/runs/{id}", FILTERED),
+    (Method::GET, "/api/runs/{id}/budget", FILTERED),
     (Method::POST, "/api/runs/{id}/outcome", OPERATOR),
-    (Method::GET, "/api/sessions", VIEWER),
-    (Method::GET, "/api/sums", VIEWER),
+    (Method::GET, "/api/sessions", FILTERED),
+    (Method::GET, "/api/sums", FILTERED),
     (Method::GET, "/api/investigations", VIEWER),
     (Method::GET, "/api/measures", VIEWER),
-    (Method::GET, "/api/alerts", VIEWER),
+    (Method::GET, "/api/alerts", FILTERED),
     (Method::GET, "/api/alerts/webhook", VIEWER),
     (Method::POST, "/api/alerts/test", OPERATOR),
     (Method::GET, "/api/tap", TAPPER),

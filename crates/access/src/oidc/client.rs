@@ -110,5 +110,5 @@ fn roles_of_groups(claims: &TokenClaims, settings: &OidcSettings) -> RoleSet {
         None => &[],
     };
     let known = groups.iter().filter_map(|group| settings.groups.get(group.as_str()?));
-    known.copied().fold(RoleSet::default(), RoleSet::union)
+    known.fold(RoleSet::default(), RoleSet::union)
 }

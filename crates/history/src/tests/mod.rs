@@ -19,7 +19,11 @@ fn board(views: &[RunView]) -> RunBoard {
     let mut store = HistoryStore::in_memory();
     store.write(&ended_runs(ended), NOW).expect("write");
     let made = Made { runs: live.into_iter().map(|view| (view.clone(), Vec::new())).collect(), ..Made::default() };
-    RunBoard { sources: vec![Arc::new(made)], store: Arc::new(parking_lot::Mutex::new(Some(store))) }
+    RunBoard {
+        sources: vec![Arc::new(made)],
+        store: Arc::new(parking_lot::Mutex::new(Some(store))),
+        ..RunBoard::default()
+    }
 }
 
 fn ended_runs<'v>(views: impl IntoIterator<Item = &'v RunView>) -> HistoryWrite {

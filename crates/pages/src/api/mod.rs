@@ -9,17 +9,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::limits::{PageState, Seen, limit_board};
 use history::{RETENTION, RunBoard, RunFilter};
 use kernel::clock::Clock;
 use net::{Spawn, spawn::run_blocking};
 use runs::{OutcomeError, OutcomeStore, OutcomeVerdict, RunOutcome, RunView, json as to_json};
+use telemetry::admin::auth::KnownClient;
 
 /// Default and maximum number of runs in one answer.
 const DEFAULT_RUNS: usize = 100;
@@ -67,6 +69,12 @@ impl RunsApi {
     }
 }
 
+impl PageState for RunsApi {
+    fn limited_to(&self, client: &KnownClient) -> Self {
+        Self { board: limit_board(&self.board, client), ..self.clone() }
+    }
+}
+
 struct JsonResponse(Value);
 
 impl IntoResponse for JsonResponse {
@@ -95,7 +103,7 @@ async fn respond_off_thread(api: RunsApi, make: impl FnOnce(&RunsApi) -> Respons
 
 /// Answers with runs that match the query's filter.
 fn list(make: fn(&[RunView]) -> Value) -> MethodRouter<RunsApi> {
-    get(move |State(api): State<RunsApi>, Query(query): Query<RunQuery>| {
+    get(move |Seen(api): Seen<RunsApi>, Query(query): Query<RunQuery>| {
         respond_off_thread(api, move |api| {
             let limit = query.limit.unwrap_or(DEFAULT_RUNS).min(MAX_RUNS);
             let runs = api.board.latest_runs(api.from(), limit, &query.filter).into_iter();
@@ -106,7 +114,7 @@ fn list(make: fn(&[RunView]) -> Value) -> MethodRouter<RunsApi> {
 
 /// Answers about one run, given its account and id.
 fn one(find: fn(&RunBoard, &str, &str) -> Option<Value>) -> MethodRouter<RunsApi> {
-    get(move |State(api): State<RunsApi>, Path(id): Path<String>, Query(query): Query<AccountQuery>| {
+    get(move |Seen(api): Seen<RunsApi>, Path(id): Path<String>, Query(query): Query<AccountQuery>| {
         respond_off_thread(api, move |api| match query.resolve_account(api, &id) {
             Ok(account) => json_or_not_found(find(&api.board, &account, &id)),
             Err(answer) => *answer,
@@ -116,7 +124,7 @@ fn one(find: fn(&RunBoard, &str, &str) -> Option<Value>) -> MethodRouter<RunsApi
 
 /// Answers with figures of all runs, or of those later than a time.
 fn all(make: fn(&RunBoard, u64) -> Value) -> MethodRouter<RunsApi> {
-    get(move |State(api): State<RunsApi>| {
+    get(move |Seen(api): Seen<RunsApi>| {
         respond_off_thread(api, move |api| JsonResponse(make(&api.board, api.from())).into_response())
     })
 }
@@ -171,7 +179,7 @@ impl OutcomeRequest {
 }
 
 async fn outcome(
-    State(api): State<RunsApi>,
+    Seen(api): Seen<RunsApi>,
     Path(id): Path<String>,
     Query(query): Query<AccountQuery>,
     body: Bytes,

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::oidc::{OidcConfig, OidcSettings};
-use super::roles::{Role, RoleSet};
+use super::roles::{Role, RoleSet, ViewerLimit};
 use config::FieldProblem;
 use kernel::secret::Secret;
 use kernel::sha256::Sha256;
@@ -30,17 +30,21 @@ pub struct AdminAuthConfig {
     pub password: Option<Secret>,
     /// Bearer token with every role, at least 12 bytes. With both a password and a token, either one gives access.
     pub bearer: Option<Secret>,
-    /// Bearer tokens of each role (`scraper`, `viewer`, `operator`, `tapper`), at least 12 bytes each. A token that is
-    /// listed under several roles has all of them.
+    /// Bearer tokens of each role (`scraper`, `viewer`, `operator`, `tapper`) and of each name in `limits`, at least 12
+    /// bytes each. A token that is listed under several roles has all of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub tokens: BTreeMap<Role, Vec<Secret>>,
-    /// DNS names or URIs in client certificates, by role; requires `tls.client_ca_file`.
+    pub tokens: BTreeMap<String, Vec<Secret>>,
+    /// DNS names or URIs in client certificates, like `tokens`; requires `tls.client_ca_file`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub certificates: BTreeMap<Role, Vec<String>>,
+    pub certificates: BTreeMap<String, Vec<String>>,
     /// An identity provider whose users have roles by their groups: by bearer token, and by login if `public_url` is
     /// set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oidc: Option<OidcConfig>,
+    /// Roles of viewers who see a part of the runs, by name. Credentials get one like another role; with several they
+    /// see what any of them shows, and a limit counts before every role.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, ViewerLimit>,
 }
 
 type CredentialHash = [u8; 32];
@@ -93,26 +97,38 @@ impl AdminAuthConfig {
             auth.basic = Some((name.clone(), sha256(format!("{name}:{}", password.expose()).as_bytes())));
         }
         for (role, secrets) in &self.tokens {
-            let path = format!("auth.tokens.{}", role.as_str());
+            let path = format!("auth.tokens.{role}");
             check_not_empty(&path, secrets, problems);
+            let roles = RoleSet::find(role, &self.limits, &path, problems);
+            if roles.limits.iter().any(|limit| limit.own_sessions) {
+                problems.push(FieldProblem::new(&path, "a token names no user: use another credential"));
+            }
             for (index, secret) in secrets.iter().enumerate() {
                 if is_too_short(secret) {
                     problems.push(FieldProblem::new(format!("{path}[{index}]"), TOO_SHORT));
                 }
-                auth.bearer.entry(sha256(secret.expose().as_bytes())).or_default().insert(*role);
+                auth.bearer.entry(sha256(secret.expose().as_bytes())).or_default().add(&roles);
             }
         }
         if let Some(token) = &self.bearer {
-            auth.bearer.insert(sha256(token.expose().as_bytes()), RoleSet::ALL);
+            auth.bearer.entry(sha256(token.expose().as_bytes())).or_default().add(&RoleSet::ALL);
         }
         if !self.certificates.is_empty() && !checks_certificates {
             problems.push(FieldProblem::new("auth.certificates", "requires `tls.client_ca_file`: set it too"));
         }
         for (role, names) in &self.certificates {
-            check_not_empty(&format!("auth.certificates.{}", role.as_str()), names, problems);
-            names.iter().for_each(|name| auth.certificates.entry(name.clone()).or_default().insert(*role));
+            let path = format!("auth.certificates.{role}");
+            check_not_empty(&path, names, problems);
+            let roles = RoleSet::find(role, &self.limits, &path, problems);
+            names.iter().for_each(|name| auth.certificates.entry(name.clone()).or_default().add(&roles));
         }
-        auth.oidc = self.oidc.as_ref().map(|oidc| oidc.settings(public_url, problems));
+        auth.oidc = self.oidc.as_ref().map(|oidc| oidc.settings(&self.limits, public_url, problems));
+        for (name, limit) in &self.limits {
+            let is_role = Role::ALL.iter().any(|role| role.as_str() == name);
+            let what = "must have `accounts`, `tenants` or `own_sessions`, no empty list, and a name that no role has";
+            let problem = || FieldProblem::new(format!("auth.limits.{name}"), what);
+            problems.extend((is_role || limit.is_void()).then(problem));
+        }
         let has_credential = auth.has_secrets() || !auth.certificates.is_empty();
         (has_credential || auth.oidc.is_some()).then_some(auth)
     }
@@ -137,8 +153,8 @@ impl AdminAuth {
     pub fn find_client(&self, headers: &HeaderMap, certificate_names: &[String]) -> Option<KnownClient> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else {
-            let known = certificate_names.iter().filter_map(|name| Some((name, *self.certificates.get(name)?)));
-            let (name, roles) = known.reduce(|(first, roles), (_, more)| (first, roles.union(more)))?;
+            let known = certificate_names.iter().filter_map(|name| Some((name, self.certificates.get(name)?.clone())));
+            let (name, roles) = known.reduce(|(first, roles), (_, more)| (first, roles.union(&more)))?;
             return Some(KnownClient { roles, name: format!("certificate {name}"), user_ids: vec![name.clone()] });
         };
         if values.next().is_some() {
@@ -173,7 +189,7 @@ impl AdminAuth {
     fn find_token(&self, token: &str) -> Option<KnownClient> {
         let hash = sha256(token.as_bytes());
         let name = format!("token {}", kernel::hex::encode(hash.first_chunk::<4>()?));
-        self.bearer.get(&hash).map(|roles| KnownClient { roles: *roles, name, user_ids: Vec::new() })
+        self.bearer.get(&hash).map(|roles| KnownClient { roles: roles.clone(), name, user_ids: Vec::new() })
     }
 
     fn find_user(&self, pair: &[u8]) -> Option<KnownClient> {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::roles::{Role, RoleSet};
+use super::roles::{RoleSet, ViewerLimit};
 use config::{FieldProblem, address};
 use kernel::secret::Secret;
 
@@ -30,8 +30,8 @@ pub struct OidcConfig {
     /// `groups`.
     #[serde(default = "default_groups_claim")]
     pub groups_claim: String,
-    /// The groups of each role (`scraper`, `viewer`, `operator`, `tapper`).
-    pub roles: BTreeMap<Role, Vec<String>>,
+    /// The groups of each role (`scraper`, `viewer`, `operator`, `tapper`) and of each name in `limits`.
+    pub roles: BTreeMap<String, Vec<String>>,
     /// The scopes that a browser's login asks for. Default: `[openid, email, groups]`.
     #[serde(default = "default_scopes")]
     pub scopes: Vec<String>,
@@ -70,8 +70,13 @@ fn is_loopback(host: &str) -> bool {
 }
 
 impl OidcConfig {
-    /// Validates the settings; `public_url` is that of the extension.
-    pub(super) fn settings(&self, public_url: Option<&str>, problems: &mut Vec<FieldProblem>) -> OidcSettings {
+    /// Validates the settings; `limits` are those of `auth`, `public_url` is that of the extension.
+    pub(super) fn settings(
+        &self,
+        limits: &BTreeMap<String, ViewerLimit>,
+        public_url: Option<&str>,
+        problems: &mut Vec<FieldProblem>,
+    ) -> OidcSettings {
         let issuer = "must be the provider's `https://` address without a query; `http://` only on loopback";
         let address = "must start with `https://` for logins with `auth.oidc`; `http://` only on loopback";
         problems.extend(FieldProblem::found([
@@ -85,7 +90,8 @@ impl OidcConfig {
         ]));
         let mut groups: BTreeMap<String, RoleSet> = BTreeMap::new();
         for (role, names) in &self.roles {
-            names.iter().for_each(|name| groups.entry(name.clone()).or_default().insert(*role));
+            let roles = RoleSet::find(role, limits, &format!("auth.oidc.roles.{role}"), problems);
+            names.iter().for_each(|name| groups.entry(name.clone()).or_default().add(&roles));
         }
         OidcSettings { config: self.clone(), groups, public_url: public_url.map(str::to_owned) }
     }

@@ -1,8 +1,12 @@
-//! Roles on the admin port. Every role may read the metrics; `crates/access/src/access_control` has the table of routes
-//! and roles.
+//! Roles on the admin port, and the part of the runs that a viewer may see. Every role without such a limit may read
+//! the metrics; `crates/access/src/access_control` has the table of routes and roles, `crates/pages` limits pages.
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use config::FieldProblem;
 
 /// What a client of the admin port may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -41,29 +45,76 @@ impl Role {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RoleSet(u8);
+/// A part of the runs: those that fit all keys that are set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ViewerLimit {
+    /// The accounts of the runs. Default: all.
+    pub accounts: Option<Vec<String>>,
+    /// The tenants of the runs, as the page names them; `unattributed` for runs without one. Default: all.
+    pub tenants: Option<Vec<String>>,
+    /// Whether the client must be the runs' user, by `sub`, verified mail address or certificate. Default: false.
+    pub own_sessions: bool,
+}
+
+impl ViewerLimit {
+    /// Whether it shows everything, or nothing.
+    pub(super) fn is_void(&self) -> bool {
+        let mut lists = [&self.accounts, &self.tenants].into_iter().flatten().peekable();
+        (lists.peek().is_none() && !self.own_sessions) || lists.any(Vec::is_empty)
+    }
+
+    /// Whether runs of this account and tenant are in this part; `is_own`: whether the client is their user.
+    pub fn permits(&self, account: &str, tenant: &str, is_own: impl FnOnce() -> bool) -> bool {
+        let has = |list: &Option<Vec<String>>, name| list.as_ref().is_none_or(|list| list.iter().any(|it| it == name));
+        has(&self.accounts, account) && has(&self.tenants, tenant) && (!self.own_sessions || is_own())
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleSet {
+    bits: u8,
+    /// The parts of the runs that the client sees; empty: all runs. A limit counts before every role.
+    pub limits: Vec<ViewerLimit>,
+}
 
 impl RoleSet {
-    pub const ALL: Self = Self(0b1111);
+    pub const ALL: Self = Self { bits: 0b1111, limits: Vec::new() };
 
-    pub fn insert(&mut self, role: Role) {
-        self.0 |= role.bits();
+    /// The role of this name, which is at `path`, or that of a viewer with the limit of this name.
+    pub(super) fn find(
+        name: &str,
+        limits: &BTreeMap<String, ViewerLimit>,
+        path: &str,
+        problems: &mut Vec<FieldProblem>,
+    ) -> Self {
+        if let Some(role) = Role::ALL.into_iter().find(|role| role.as_str() == name) {
+            return role.into();
+        }
+        let what = "must be `scraper`, `viewer`, `operator`, `tapper` or a name in `auth.limits`";
+        problems.extend((!limits.contains_key(name)).then(|| FieldProblem::new(path, what)));
+        limits.get(name).map_or_else(Self::default, |limit| Self { limits: vec![limit.clone()], ..Role::Viewer.into() })
     }
 
     #[must_use]
-    pub fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+    pub fn union(mut self, other: &Self) -> Self {
+        self.add(other);
+        self
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.bits |= other.bits;
+        self.limits.extend_from_slice(&other.limits);
     }
 
     /// Whether these roles include what `role` may do.
-    pub fn has(self, role: Role) -> bool {
-        self.0 & role.bits() == role.bits()
+    pub fn has(&self, role: Role) -> bool {
+        self.bits & role.bits() == role.bits()
     }
 }
 
 impl From<Role> for RoleSet {
     fn from(role: Role) -> Self {
-        Self(role.bits())
+        Self { bits: role.bits(), limits: Vec::new() }
     }
 }

@@ -98,7 +98,7 @@ impl AskRuns for Arc<RunTracker> {
         let write = HistoryWrite { runs: self.take_ended(), ..HistoryWrite::default() };
         let now = self.state.lock().wall_or_max();
         store.lock().as_mut().unwrap().write(&write, now).unwrap();
-        RunBoard { sources: vec![Arc::<RunTracker>::clone(self)], store }
+        RunBoard { sources: vec![Arc::<RunTracker>::clone(self)], store, ..RunBoard::default() }
     }
 
     fn reported_outcome(&self, account: &str, id: &str, outcome: RunOutcome) -> Option<Effect> {
