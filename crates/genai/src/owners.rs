@@ -203,7 +203,8 @@ impl ItemFacts {
         self.owner_decided.get(part) == Some(&true)
     }
 
-    /// The user, if an item of this request or its resource states it: others may name anyone beside a session or trace.
+    /// The user, if an item of this request or its resource states it: others may name anyone beside a session or
+    /// trace.
     pub fn stated_user(&self) -> Option<&str> {
         self.user.as_deref().filter(|_| !self.is_user_adopted)
     }

@@ -188,7 +188,8 @@ fn declared_size(encoding: ContentEncoding, body: &mut Rope) -> usize {
     declared.filter(|size| *size <= wire.saturating_mul(LARGEST_RATIO)).unwrap_or(wire.saturating_mul(4))
 }
 
-/// Compresses the concatenation of `parts` at the fastest level: level 1 costs a fifth of gzip's default level 6 (measured).
+/// Compresses the concatenation of `parts` at the fastest level: level 1 costs a fifth of gzip's default level 6
+/// (measured).
 ///
 /// # Errors
 /// The encoder's error, which only occurs when memory runs out.

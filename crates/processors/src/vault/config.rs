@@ -75,8 +75,8 @@ kernel::with_defaults! {
         /// `after_put` (once content and keys are in the store; delayed by `object_age` plus the upload, and for as
         /// long as the store is unavailable). Default: `committed`.
         pub forward: ForwardPolicy = ForwardPolicy::Committed,
-        /// Address at which browsers reach `tollgate vault serve --access`, for auditors or with `--developers`, such as
-        /// `https://content.example`. Each item whose content is taken out then links its session's page
+        /// Address at which browsers reach `tollgate vault serve --access`, for auditors or with `--developers`, such
+        /// as `https://content.example`. Each item whose content is taken out then links its session's page
         /// (`tollgate.content.url`). Default: no link.
         pub content_url: Option<String>,
         /// How content is arranged in the store: `session` (objects of one session), `packed` (objects of all sessions
