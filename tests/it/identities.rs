@@ -189,5 +189,5 @@ fn a_pipeline_without_normalize_is_refused() {
     let config = gateway::configuration(folder.path(), &changes);
     let read = resolve::resolve_config("test", &config, &OtherMachineLookup, folder.path());
     let problems = read.result.err().map(|problems| read.source.render(&problems, false)).expect("refused");
-    assert!(problems.contains("the step `normalize` writes them") && problems.contains("metrics"), "{problems}");
+    assert!(problems.contains("a pipeline of metrics does not begin with `normalize`"), "{problems}");
 }

@@ -211,6 +211,7 @@ async fn keys_are_fetched_again() {
     assert_eq!(ask(&old).await, Ok(()));
     assert_eq!(provider.fetches(), 1);
     *provider.state.keys.lock() = keys_of(&[&old, &new]);
+    setup.clock.advance(Duration::from_secs(1));
     for _ in 0..5 {
         assert_eq!(ask(&new).await, Err(OidcRefusal::UnknownKey), "a flood of unknown keys asks no more");
     }

@@ -125,11 +125,13 @@ impl IdentityProvider {
         if token.matches('.').count() != 2 {
             return Err(TokenRefusal::Invalid);
         }
+        let began = self.clock.monotonic();
         let data = self.data().await.ok_or(TokenRefusal::Unavailable)?;
         let verify_with = |data: &ProviderData| verify_token(token, &data.keys, &self.settings.issuer, audience);
         match verify_with(&data) {
             Ok(claims) => Ok(claims),
             Err(TokenFault::Invalid) => Err(TokenRefusal::Invalid),
+            Err(TokenFault::UnknownKey) if data.fetched_at >= began => Err(TokenRefusal::Invalid),
             Err(TokenFault::UnknownKey) => {
                 let newer = self.newer_data(&data).await.ok_or(TokenRefusal::UnknownKey)?;
                 verify_with(&newer).map_err(|_| TokenRefusal::Invalid)

@@ -157,6 +157,7 @@ async fn a_provider_that_is_away_or_rotates() {
     rig.clock.advance(Duration::from_secs(5));
     assert_eq!(send_token(&rig, Way::Json, &token(&old)).await.status, 200);
     *provider.state.keys.lock() = keys_of(&[&old, &new]);
+    rig.clock.advance(Duration::from_secs(1));
     assert_eq!(send_token(&rig, Way::Json, &token(&new)).await.status, 503, "it may be new: the client tries again");
     rig.clock.advance(Duration::from_secs(31));
     assert_eq!(send_token(&rig, Way::Json, &token(&new)).await.status, 200);
@@ -218,7 +219,7 @@ fn identities_that_cannot_be_meant() {
         (json!({ "users": { "ann": { "tokens": [token] } }, "tokens": { "a": [token] } }), "auth.users.ann"),
         (json!({ "users": { "ann": { "tokens": [token] }, "bob": { "tokens": [token] } } }), "auth.users.bob"),
         (json!({ "users": { "ann": { "tokens": [token], "tenant": "x".repeat(257) } } }), "auth.users.ann"),
-        (json!({ "users": { "ann": { "certificates": ["ann.example"] } } }), "auth.certificates"),
+        (json!({ "users": { "ann": { "certificates": ["ann.example"] } } }), "auth.users.ann.certificates"),
     ] {
         let problems = read(&auth).expect_err("refused");
         assert!(problems.contains(&format!("{path:?}")) && !problems.contains(token), "{path} in {problems}");
