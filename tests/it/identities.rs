@@ -156,24 +156,9 @@ async fn users_who_claim_each_other_are_kept_apart() {
     assert_eq!(found.trim(), "session-ann\tdefault", "{notes}");
     assert!(notes.contains(&format!("clients of this user named the user {}", bob["user.id"])), "{notes}");
     assert!(notes.contains(&format!("clients of the verified user {} named this user", bob["user.id"])), "{notes}");
-    let erase = [
-        "vault",
-        "erase",
-        "--request",
-        "--store",
-        &*vault,
-        "--user",
-        &*ann["user.id"],
-        "--gateway-key",
-        public,
-        "--requested-by",
-        "officer",
-        "--reason",
-        "T-1",
-        "--output",
-        &at("request"),
-    ];
-    let (code, out, err) = tollgate(&erase);
+    let of_ann = ["--store", &*vault, "--user", &*ann["user.id"], "--gateway-key", public];
+    let reason = ["--requested-by", "officer", "--reason", "T-1", "--output", &at("request")];
+    let (code, out, err) = tollgate(&[&["vault", "erase", "--request"][..], &of_ann, &reason].concat());
     assert_eq!(code, Some(0), "{out}{err}");
     let request = fs::read_to_string(at("request")).unwrap();
     assert!(request.contains("session-ann") && !request.contains("session-bob"), "{request}");

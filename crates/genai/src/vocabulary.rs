@@ -322,9 +322,7 @@ impl VocabularyCompiler {
         }
         let session_keys: BTreeSet<String> = fact_source_keys(&data, |fields| [&fields.session]).collect();
         let (identity_keys, person_keys) = (identity_keys(&data), person_keys(&data));
-        for key in &identity_keys {
-            self.facts.insert(key, KeyFact::Identity);
-        }
+        identity_keys.iter().for_each(|key| self.facts.insert(key, KeyFact::Identity));
         data.keys.sets().into_iter().for_each(|(set, lists)| self.add_content_lists(set, lists));
         self.add_registry(&data.registry);
         let event_name = self.slot_for_key("event.name");

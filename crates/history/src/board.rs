@@ -72,6 +72,9 @@ impl RunFilter {
 /// Maximum number of sessions in a chain.
 const MAX_STORY: usize = 64;
 
+/// Whether a viewer may see a run.
+type RunPermit = dyn Fn(&RunRecord<'_>) -> bool + Send + Sync;
+
 /// See the module documentation.
 #[derive(Clone, Default)]
 pub struct RunBoard {
@@ -80,7 +83,7 @@ pub struct RunBoard {
     /// Makes the pseudonyms of users, for a permit.
     pub ids: Option<Arc<dyn IdPolicy>>,
     /// The reader sees these runs, and alerts on one of them alone. `None`: all.
-    pub permit: Option<Arc<dyn Fn(&RunRecord<'_>) -> bool + Send + Sync>>,
+    pub permit: Option<Arc<RunPermit>>,
 }
 
 impl RunBoard {

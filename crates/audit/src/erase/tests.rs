@@ -671,7 +671,7 @@ async fn claimed_ids_are_said_and_select_nothing() {
     let query = IndexQuery { users: vec!["h-bob".to_owned()], ..IndexQuery::default() };
     let (found, _) = find_signed(&site.vault(), &query, None, &mut |_, _| {}).await.expect("found");
     assert_eq!(found.sessions.iter().map(|(session, _)| &**session).collect::<Vec<_>>(), ["s-bob"]);
-    assert_eq!(found.claimed_ids, [claimant.clone()]);
+    assert_eq!(found.claimed_ids, std::slice::from_ref(claimant));
 }
 
 /// A hold set after an erasure was announced stops it; after the release it is completed.

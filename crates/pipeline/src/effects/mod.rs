@@ -132,7 +132,7 @@ impl Applier {
         }
     }
 
-    /// Appends the state of all processors, between two batches, as [`ProcessorSnapshot::decode`] reads it. Returns the
+    /// Appends the state of all processors, between two batches, as `ProcessorSnapshot::decode` reads it. Returns the
     /// last effects record that is part of it. `None`: a processor panicked, or its state has 4 GiB, so the effects
     /// since the last save must be kept.
     pub fn save(&self, out: &mut Vec<u8>) -> Option<Option<RecordSeq>> {

@@ -100,7 +100,7 @@ fn wrong_plans_are_refused() {
     for set in &bad {
         let problems = check(set).unwrap_or_else(|| panic!("{} is taken", set.why));
         let fields: Vec<String> = problems.iter().map(|problem| problem.path.to_string()).collect();
-        assert_eq!(fields, [set.field.clone()], "{}", set.why);
+        assert_eq!(fields, std::slice::from_ref(&set.field), "{}", set.why);
     }
     for set in &good {
         assert!(check(set).is_none(), "{}", set.why);
