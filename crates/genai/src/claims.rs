@@ -25,6 +25,11 @@ impl OwnerKey {
         }
     }
 
+    /// Whether a value of [`VERIFIED_IDS`] lists this kind.
+    pub fn is_verified_in(self, kinds: &str) -> bool {
+        kinds.split(' ').any(|kind| kind == self.as_str())
+    }
+
     /// The key of a verified id; every dialect reads it.
     pub fn verified_key(self) -> &'static str {
         match self {

@@ -172,9 +172,8 @@ fn read_verified_ids(reader: &ItemReader<'_, '_>, facts: &mut ItemFacts) {
     }
     let attribute = |key| reader.payload.get_str(facts.node, key);
     let kinds = attribute(VERIFIED_IDS).unwrap_or_default();
-    let is_verified = |key: OwnerKey| kinds.split(' ').any(|kind| kind == key.as_str());
     let [user, tenant] =
-        OwnerKey::ALL.map(|key| attribute(key.verified_key()).map(str::to_owned).filter(|_| is_verified(key)));
+        OwnerKey::ALL.map(|key| attribute(key.verified_key()).map(str::to_owned).filter(|_| key.is_verified_in(kinds)));
     let [is_tenant_decided, _, is_user_decided] = &mut facts.owner_decided;
     *is_tenant_decided |= tenant.is_some();
     *is_user_decided |= user.is_some();

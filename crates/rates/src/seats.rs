@@ -53,8 +53,7 @@ impl SeatSums {
     pub fn add(&self, account: AccountHash, seats: impl IntoIterator<Item = (SeatKey, i128)>) {
         let mut sums = self.sums.lock();
         for (key, atto) in seats {
-            let sum = sums.get(&key).copied().unwrap_or(0).saturating_add(atto);
-            sums.insert_for(account, key, sum, 1);
+            sums.update(account, key, |sum: &mut i128| *sum = sum.saturating_add(atto));
         }
     }
 

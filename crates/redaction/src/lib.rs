@@ -62,6 +62,9 @@ pub use item_findings::ItemFindings;
 pub use resolve::{RedactionHit, replace_hits};
 pub use rule::{CustomRule, KeyValueForm, RuleClass, RuleData};
 
+/// Replacement for texts that could not be searched and for bytes that are not text.
+pub const UNSCANNED: &str = "[UNSCANNED]";
+
 /// The built-in rule sets by the name that configuration uses: lists of [`RuleData`] as JSON. They are generated from
 /// `config/rules/*.yaml`, because JSON takes a twentieth of the time to read; a test keeps both in step.
 pub const BUILTIN: &[(&str, &str)] = &[

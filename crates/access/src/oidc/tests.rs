@@ -246,7 +246,7 @@ async fn a_false_discovery_document_is_refused() {
 }
 
 /// A person's ids are the provider's id and the verified address: an address that anybody may enter opens nothing of
-/// whoever has it. (Shown to fail without the check.)
+/// its owner. (Shown to fail without the check.)
 #[tokio::test]
 async fn only_a_verified_address_is_an_id() {
     let key = Key::new("k1");

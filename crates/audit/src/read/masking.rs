@@ -5,7 +5,7 @@
 
 use std::mem::take;
 
-use redaction::{Detector, ItemFindings, RedactionHit, SearchScratch, replace_hits};
+use redaction::{Detector, ItemFindings, RedactionHit, SearchScratch, UNSCANNED, replace_hits};
 use serde_json::Value;
 use vault::document::{DocumentItem, ItemHead};
 use vault::index_row::IndexRow;
@@ -14,7 +14,6 @@ use super::session::{ReplayedSession, SessionEntry};
 
 /// Longest text that is searched, bytes.
 const MAX_SEARCHED: usize = 8 << 20;
-const UNSCANNED: &str = "[UNSCANNED]";
 /// Fields of an item's head that hold no text of a client, and by which entries are linked and counted.
 const DERIVED_FIELDS: &str = "kind trace_id span_id parent_span_id start end dialect call cost_status cost_usd rates";
 

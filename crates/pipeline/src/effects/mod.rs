@@ -145,7 +145,7 @@ impl Applier {
             let head_end = out.len();
             out.extend_from_slice(&[0; 4]);
             let start = out.len();
-            self.guard(AssertUnwindSafe(|| processor.save(out)))?;
+            self.guard(|| processor.save(out))?;
             let length = u32::try_from(out.len() - start).ok()?;
             match out.get_mut(head_end..start) {
                 Some(slot) if length > 0 => slot.copy_from_slice(&length.to_le_bytes()),

@@ -141,7 +141,7 @@ impl Plans {
         let resource = payload.resource(item.node);
         let text = |key: &str| payload.get_str(item.node, key).or_else(|| payload.get_str(resource, key));
         // beside a verified user, what the client says of one proves nothing
-        let is_verified = text(VERIFIED_IDS).is_some_and(|ids| ids.split(' ').any(|id| id == OwnerKey::User.as_str()));
+        let is_verified = text(VERIFIED_IDS).is_some_and(|kinds| OwnerKey::User.is_verified_in(kinds));
         let claimed = USER_KEYS.into_iter().filter(|_| !is_verified).filter_map(text);
         let users: Vec<&str> = item.stated_user().into_iter().chain(claimed).collect();
         let domains = users.iter().filter_map(|user| domain(user)).collect();

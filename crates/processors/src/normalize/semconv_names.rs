@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use genai::usage::{TokenSplit, split_tokens};
-use genai::{ItemFacts, ItemRole, OwnerKey, VERIFIED_IDS, VaultedTexts, Vocabulary};
+use genai::{ItemFacts, ItemRole, VERIFIED_IDS, VaultedTexts, Vocabulary};
 use otlp::{NodeId, OwnedValue, Payload, Value};
 
 use super::config::NormalizeConfig;
@@ -169,8 +169,7 @@ impl AttributeWriter<'_> {
             return;
         }
         let verified = self.payload.get_str(self.node, VERIFIED_IDS).unwrap_or_default().to_owned();
-        let is_verified = |kind: OwnerKey| verified.split(' ').any(|verified| verified == kind.as_str());
-        let is_written = |key: &str| !vocabulary.owner_key(key).is_some_and(is_verified);
+        let is_written = |key: &str| !vocabulary.owner_key(key).is_some_and(|kind| kind.is_verified_in(&verified));
         for (key, value) in item.extracted.iter().filter(|(key, _)| is_written(key)) {
             match value {
                 OwnedValue::Str(text) => self.write_text_at(key, Some(text)),

@@ -43,7 +43,7 @@ use pipeline::{Batch, ContentState, Inquiry, Processor, Reason, TextState};
 use policy::{Treatment, cap_error_text, cap_text, hide_home_user, is_opaque, is_own_pseudonym, treatment_for_key};
 use recogniser::{ClientDependencies, PresidioClient, RecogniserAnswers};
 use recogniser_texts::{ConfiguredRecogniser, RecogniserMode, RecogniserResult};
-use redaction::{CleanTexts, RedactionHit, SearchScratch, is_id_bytes, replace_hits};
+use redaction::{CleanTexts, RedactionHit, SearchScratch, UNSCANNED, is_id_bytes, replace_hits};
 use slug::SLUG_ATTRIBUTE;
 use telemetry::{Counter, Meter, names};
 
@@ -203,9 +203,6 @@ impl<'a> PlaceContext<'a> {
         }
     }
 }
-
-/// Replacement for texts that could not be searched and for bytes that are not text.
-const UNSCANNED: &str = "[UNSCANNED]";
 
 impl RedactProcessor {
     /// Creates the processor with compiled rules. `ids` also decides the form of ids in the vault's index and object

@@ -6,10 +6,11 @@
 
 use genai::structured_text::{StructureVisitor, WalkOutcome, may_contain_structure, rewrite_embedded};
 use memchr::memmem;
+use redaction::UNSCANNED;
 
 use super::config::UserIdPolicy;
 use super::policy::Treatment;
-use super::{PlaceContext, RedactProcessor, UNSCANNED, WorkerBuffers};
+use super::{PlaceContext, RedactProcessor, WorkerBuffers};
 
 /// Every key that names a person contains one of these.
 const PERSON_KEY_MARKS: [&str; 3] = ["ser", "usr", "Usr"];

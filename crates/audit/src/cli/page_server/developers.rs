@@ -37,7 +37,7 @@ pub(super) struct DeveloperArgs {
 pub(super) struct Developers {
     pub(super) account: String,
     pub(super) keys: Vec<Pseudonymizer>,
-    /// Mask what is shown.
+    /// The rules that mask what is shown.
     pub(super) rules: Arc<Detector>,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct OwnItems {
 }
 
 impl Developers {
-    /// The items of a client; `None` if its credential names nobody.
+    /// Tells which items are a client's own; `None` if its credential names nobody.
     pub(super) fn own_items(&self, client: Option<&KnownClient>) -> Option<OwnItems> {
         let ids = client.filter(|client| !client.user_ids.is_empty())?.user_ids.clone();
         let pseudonyms = ids.iter().flat_map(|id| self.keys.iter().map(|key| key.pseudonym(&self.account, id)));

@@ -48,7 +48,7 @@ use access::oidc::OidcClient;
 const MAX_SESSIONS: usize = 200;
 /// Maximum content of a session that is shown, in bytes; larger pages are unusable.
 const MAX_CONTENT: u64 = 64 << 20;
-/// The answer for each session that is not a developer's own, so that nobody learns which others exist.
+/// The one answer for a session of others and for one that does not exist, so that nobody learns which exist.
 const NOT_OWN: &str = "none of your sessions has this id and account\n";
 const UNREADABLE: &str = "the session can't be read now: an auditor can see why\n";
 /// Most searches and sessions that are read at once.
