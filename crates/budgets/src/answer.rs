@@ -1,0 +1,104 @@
+//! What an agent or proxy asks, and what it is answered.
+
+use std::sync::Arc;
+
+use crate::{BudgetLine, BudgetRecord, Measure, Verdict};
+
+/// Whose call it is, and of what. In a question as the client or its credential names them; everywhere else in the form
+/// that pages show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    pub run: Option<String>,
+    pub session: Option<String>,
+    /// A pseudonym, or in a question the id itself.
+    pub user: Option<String>,
+    pub tenant: Option<String>,
+    pub feature: Option<String>,
+    /// `work_tracker.issue_id`.
+    pub issue: Option<String>,
+    /// `service.name`.
+    pub service: Option<String>,
+    pub model: Option<String>,
+}
+
+/// A question whether work may go on.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// The account of the credential: no other one's spending counts.
+    pub account: Arc<str>,
+    pub names: Names,
+    /// The trace, if the asker knows no run or session: 32 hex digits.
+    pub trace: Option<String>,
+    /// Whether the asker can put a question to its user.
+    pub can_ask: bool,
+    /// The call saves work, such as `git commit`, so that it may go on at the limit.
+    pub saves_work: bool,
+}
+
+/// What one run or session has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// 1e-18 USD, as if no plan covered anything.
+    pub atto_usd: i128,
+    /// The part of it that plans cover.
+    pub covered_atto_usd: i128,
+    pub model_calls: u64,
+    pub iterations: u64,
+    pub tool_calls: u64,
+    pub seconds: u64,
+}
+
+/// What is known of the run and session of a question.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    pub run: Option<Usage>,
+    pub session: Option<Usage>,
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub verdict: Verdict,
+    /// The sentence for the person who is asked or stopped; empty if the verdict is yes.
+    pub reason: String,
+    /// What is left of budgets that have crossed a warning, a sentence each.
+    pub notes: Vec<String>,
+    /// To be committed before the answer is given: who would have been stopped too (`shadow`).
+    pub records: Vec<BudgetRecord>,
+    /// The budgets that apply, most consumed first.
+    pub budgets: Vec<BudgetUse>,
+    /// Since when these sums are complete, unix ns; 0: since the budgets' periods began.
+    pub known_since: u64,
+}
+
+/// How much of one limit is used.
+#[derive(Clone, Debug)]
+pub struct BudgetUse {
+    pub budget: String,
+    pub key: String,
+    pub measure: Measure,
+    /// 1e-18 USD, or a number.
+    pub spent: i128,
+    pub limit: i128,
+    /// End of the period, unix ns; 0: none.
+    pub until: u64,
+}
+
+impl Answer {
+    /// The answer if no budget applies.
+    pub fn allow() -> Self {
+        let (reason, notes, records, budgets) = Default::default();
+        Self { verdict: Verdict::Allow, reason, notes, records, budgets, known_since: 0 }
+    }
+}
+
+/// Knows the budgets of a gateway. Calls take at most some milliseconds, and wait for no worker.
+pub trait BudgetDesk: Send + Sync {
+    /// Whether there are budgets at all.
+    fn has_budgets(&self) -> bool;
+    fn answer(&self, question: &Question) -> Answer;
+    /// The budgets with what is spent, most consumed first, at most 1,000.
+    fn lines(&self) -> Vec<BudgetLine>;
+    /// Whether this gateway's sums are those of a whole fleet.
+    fn knows_fleet(&self) -> bool;
+}

@@ -1,0 +1,248 @@
+//! `budgets:` of the `runs` processor, and its checked form.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use config::{FieldProblem, glob};
+use rates::Usd;
+
+pub use crate::period::Period;
+use crate::{Action, Measure, Names, Scope};
+
+/// Maximum number of budgets: each is looked at for each call and each question.
+const MAX_BUDGETS: usize = 100;
+const MAX_NAME: usize = 64;
+const MAX_CONTACT: usize = 200;
+
+/// Budgets by name.
+pub type BudgetsConfig = BTreeMap<String, BudgetConfig>;
+
+/// How much a run, session, user, tenant, feature, issue or account may spend, and what happens then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetConfig {
+    /// Whose spending is added up: each run, session, user, … has the budget of its own.
+    pub scope: Scope,
+    /// The time after which the sum begins anew: `hour`, `day`, `week` (from Monday), `month`, or `none`. Runs and
+    /// sessions have none. Default: `none`.
+    #[serde(default)]
+    pub period: Period,
+    /// The time zone in which periods begin, such as `Europe/Berlin`. Default: `UTC`.
+    #[serde(default = "utc", skip_serializing_if = "is_utc")]
+    pub time_zone: String,
+    /// The most that the calls may cost: `25 USD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<String>,
+    /// The most model calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_calls: Option<u64>,
+    /// The most iterations of the agent's loop, in a run or session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iterations: Option<u64>,
+    /// The most tool calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<u64>,
+    /// The longest time of a run, or of the runs of a session together, in minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<u64>,
+    /// Shares of the limit at which an alert fires and the agent is told what is left. Default: `[80%]`.
+    #[serde(default = "default_warnings")]
+    pub warn_at: Vec<String>,
+    /// What happens at the limit: `notify`, `ask` or `deny`. Default: `notify`.
+    #[serde(default)]
+    pub action: Action,
+    /// Only records what would have been answered, and answers yes. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+    /// Which calls count, and whom the budget is for. Default: all.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub matches: Option<BudgetMatch>,
+    /// The answer if nothing names whose budget it is: `allow` or `deny`. Default: `allow`.
+    #[serde(default)]
+    pub on_unknown: OnUnknown,
+    /// Whom a stopped developer can ask, such as `#platform in Slack`; part of the sentence that they read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn is_utc(zone: &str) -> bool {
+    zone == "UTC"
+}
+
+fn default_warnings() -> Vec<String> {
+    vec!["80%".to_owned()]
+}
+
+kernel::word_enum! {
+    /// The answer if nothing names whose budget it is.
+    #[derive(Default, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub OnUnknown {
+        #[default]
+        Allow = "allow",
+        Deny = "deny",
+    }
+}
+
+/// Names that must fit, each a pattern in which `*` stands for any characters. What names nothing fits only `*`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BudgetMatch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The model as it answers; not for runs and sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// `api`: calls that are billed; `plan`: calls that a plan covers (docs/how-to/plans.md).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billing: Option<MatchBilling>,
+}
+
+kernel::word_enum! {
+    /// How calls are billed.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub MatchBilling {
+        Api = "api",
+        Plan = "plan",
+    }
+}
+
+impl BudgetMatch {
+    /// Whether these names fit. `model`: `None` if nothing says which model it will be.
+    pub(crate) fn fits(&self, names: &Names) -> bool {
+        let fits = |pattern: &Option<String>, name: &Option<String>| {
+            let name = name.as_deref().unwrap_or_default();
+            pattern.as_ref().is_none_or(|pattern| glob::matches(pattern.as_bytes(), name.as_bytes()))
+        };
+        let fits_model = names.model.is_none() || fits(&self.model, &names.model);
+        fits_model
+            && fits(&self.tenant, &names.tenant)
+            && fits(&self.feature, &names.feature)
+            && fits(&self.service, &names.service)
+    }
+}
+
+/// A checked budget.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    pub name: String,
+    pub scope: Scope,
+    pub period: Period,
+    pub zone: TimeZone,
+    /// The limits, in 1e-18 USD or as numbers; at least one.
+    pub limits: Vec<(Measure, i128)>,
+    /// Hundredths of a percent, lowest first.
+    pub warn_at: Vec<u32>,
+    pub action: Action,
+    pub shadow: bool,
+    pub matches: BudgetMatch,
+    pub on_unknown: OnUnknown,
+    pub contact: Option<String>,
+}
+
+/// Validates budgets; the paths of problems begin with `budgets`.
+pub fn check(budgets: &BudgetsConfig, problems: &mut Vec<FieldProblem>) -> Vec<Budget> {
+    if budgets.len() > MAX_BUDGETS {
+        problems.push(FieldProblem::new("budgets", format!("must be at most {MAX_BUDGETS}")));
+    }
+    budgets.iter().filter_map(|(name, budget)| budget.check(name, problems)).collect()
+}
+
+impl BudgetConfig {
+    fn check(&self, name: &str, problems: &mut Vec<FieldProblem>) -> Option<Budget> {
+        let path = |field: &str| format!("budgets.{name}.{field}");
+        let before = problems.len();
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let is_bad_name = name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_name);
+        let is_flow = matches!(self.scope, Scope::Run | Scope::Session);
+        let matches = self.matches.clone().unwrap_or_default();
+        problems.extend(FieldProblem::found([
+            (is_bad_name, &*format!("budgets.{name}"), "a name has 1 to 64 letters, digits, `-`, `_` or `.`"),
+            (is_flow && self.period != Period::None, &path("period"), "must be `none`: a run or session ends by itself"),
+            (!is_flow && self.iterations.is_some(), &path("iterations"), "needs the scope `run` or `session`"),
+            (!is_flow && self.minutes.is_some(), &path("minutes"), "needs the scope `run` or `session`"),
+            (is_flow && matches.model.is_some(), &path("match.model"), "not for runs and sessions: they use several"),
+            (self.contact.as_ref().is_some_and(|text| !is_line(text)), &path("contact"), "must be one line of text"),
+        ]));
+        let zone = TimeZone::get(&self.time_zone);
+        if zone.is_err() {
+            let what = "must be a time zone of the IANA table, such as `UTC` or `Europe/Berlin`";
+            problems.push(FieldProblem::new(path("time_zone"), what));
+        }
+        let amount = self.amount.as_deref().map(parse_amount);
+        if amount == Some(None) {
+            problems.push(FieldProblem::new(path("amount"), "must be an amount above 0 with its currency: `25 USD`"));
+        }
+        let count = |number: Option<u64>| number.map(i128::from);
+        let limits = [
+            (Measure::Amount, amount.flatten()),
+            (Measure::ModelCalls, count(self.model_calls)),
+            (Measure::Iterations, count(self.iterations)),
+            (Measure::ToolCalls, count(self.tool_calls)),
+            (Measure::Minutes, count(self.minutes)),
+        ];
+        let limits: Vec<(Measure, i128)> =
+            limits.into_iter().filter_map(|(measure, limit)| Some((measure, limit?))).collect();
+        for (measure, _) in limits.iter().filter(|(_, limit)| *limit <= 0) {
+            problems.push(FieldProblem::new(path(measure.as_str()), "must be above 0"));
+        }
+        if limits.is_empty() && amount != Some(None) {
+            let what = "needs a limit: `amount`, `model_calls`, `iterations`, `tool_calls` or `minutes`";
+            problems.push(FieldProblem::new(format!("budgets.{name}"), what));
+        }
+        let mut warn_at = Vec::new();
+        for (index, share) in self.warn_at.iter().enumerate() {
+            match parse_percent(share) {
+                Some(share) => warn_at.push(share),
+                None => {
+                    let what = "must be a share of the limit above 0% and below 100%: `80%`";
+                    problems.push(FieldProblem::new(path(&format!("warn_at[{index}]")), what));
+                }
+            }
+        }
+        warn_at.sort_unstable();
+        warn_at.dedup();
+        (problems.len() == before).then_some(Budget {
+            name: name.to_owned(),
+            scope: self.scope,
+            period: self.period,
+            zone: zone.ok()?,
+            limits,
+            warn_at,
+            action: self.action,
+            shadow: self.shadow,
+            matches,
+            on_unknown: self.on_unknown,
+            contact: self.contact.clone(),
+        })
+    }
+}
+
+fn is_line(text: &str) -> bool {
+    !text.trim().is_empty() && text.len() <= MAX_CONTACT && !text.chars().any(char::is_control)
+}
+
+/// `25 USD` and `25USD`, in 1e-18 USD; `None` without a currency, with another one, or if it isn't above 0.
+pub fn parse_amount(text: &str) -> Option<i128> {
+    let number = text.trim().strip_suffix("USD")?.trim_end();
+    Usd::parse(number).map(|usd| usd.0).filter(|atto| *atto > 0)
+}
+
+/// `80%` and `12.5%` in hundredths of a percent.
+fn parse_percent(text: &str) -> Option<u32> {
+    let share = text.trim().strip_suffix('%')?.trim_end().parse::<f64>().ok()?;
+    let hundredths = (share * 100.0).round();
+    (hundredths >= 1.0 && hundredths < 10_000.0).then_some(hundredths as u32)
+}

@@ -1,0 +1,583 @@
+//! [`Ledger`]: what each key of each budget has used in its current period. It changes only by what was committed, so a
+//! checkpoint and the effects behind it give the same sums. Bounded: 50,000 keys, shared fairly between accounts.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use kernel::bounded_map::BoundedMap;
+
+use crate::answer::{Answer, BudgetUse, Known, Names, Question, Usage};
+use crate::config::{Budget, MatchBilling, OnUnknown};
+use crate::period::Period;
+use crate::record::{BudgetRecord, RecordKind};
+use crate::sentence::{advice, unknown_sentence, use_sentence};
+use crate::{Action, Measure, Scope, Verdict};
+
+const MAX_KEYS: usize = 50_000;
+const MAX_GRANTS: usize = 1000;
+/// Periods that a key remembers: a clock that jumps forward and back finds its sums again.
+const KEPT_PERIODS: usize = 3;
+const MAX_LINES: usize = 1000;
+/// All of the limit, in hundredths of a percent.
+const WHOLE: u32 = 10_000;
+
+/// What one committed item used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spending {
+    /// 1e-18 USD; negative for a correction.
+    pub atto_usd: i128,
+    /// A plan covers it.
+    pub is_covered: bool,
+    pub model_calls: u64,
+    pub tool_calls: u64,
+}
+
+/// More that one key may use, for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    pub account: String,
+    /// The budget; "" for all budgets of the scope.
+    pub budget: String,
+    pub scope: Scope,
+    pub key: String,
+    pub measure: Measure,
+    /// 1e-18 USD, or a number.
+    pub extra: i128,
+    /// Unix ns.
+    pub until: u64,
+    pub who: String,
+    pub why: String,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct PeriodSum {
+    /// Unix ns.
+    begin: u64,
+    atto_usd: i128,
+    model_calls: u64,
+    tool_calls: u64,
+    /// Number of shares of `warn_at`, and of the whole, that were crossed.
+    level: u32,
+}
+
+/// What one key of one budget has used. Of runs and sessions only levels and stops are kept: `tracker` has their sums.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Entry {
+    /// [`BudgetDefinition::digest`].
+    budget: u64,
+    account: String,
+    key: String,
+    /// Earliest first.
+    periods: Vec<PeriodSum>,
+    /// Answers other than yes, and the time of the last one, unix ns.
+    stops: u64,
+    last_stop: u64,
+}
+
+/// A budget has crossed a share of its limit.
+#[derive(Clone, Debug)]
+pub struct Crossing {
+    pub account: String,
+    pub budget: String,
+    pub scope: Scope,
+    pub key: String,
+    pub measure: Measure,
+    pub spent: i128,
+    pub limit: i128,
+    /// Hundredths of a percent of the limit that were crossed; 10,000 is the limit itself.
+    pub share: u32,
+}
+
+/// What one key of a budget has used, for people and programs.
+#[derive(Clone, Debug)]
+pub struct BudgetLine {
+    pub account: String,
+    pub budget: String,
+    pub scope: Scope,
+    pub key: String,
+    pub period: Period,
+    pub action: Action,
+    pub shadow: bool,
+    /// The budget's limits with what grants add; at least one.
+    pub uses: Vec<(Measure, i128, i128)>,
+    /// The largest share of a limit, 1.0 = all.
+    pub share: f64,
+    /// Number of warnings crossed, and whether a limit is.
+    pub warnings: usize,
+    pub is_over: bool,
+    /// End of the period, unix ns; 0: none.
+    pub until: u64,
+    /// Since when the sum is complete, unix ns; 0: since the period began.
+    pub known_since: u64,
+    pub grants: Vec<Grant>,
+    /// Answers other than yes, and the time of the last one, unix ns.
+    pub stops: u64,
+    pub last_stop: u64,
+    /// Whose run or session it is, as far as known.
+    pub names: Names,
+}
+
+/// A budget, and what identifies its sums.
+struct BudgetDefinition {
+    budget: Budget,
+    /// Changes when other calls would count, so that sums of two definitions don't mix.
+    digest: u64,
+    /// The period found last, because most calls are in it.
+    window: (u64, u64),
+}
+
+/// See the module documentation.
+pub struct Ledger {
+    budgets: Vec<BudgetDefinition>,
+    entries: BoundedMap<String, Entry, MAX_KEYS>,
+    grants: Vec<Grant>,
+    /// Since when each budget is added up, unix ns, by digest.
+    since: BTreeMap<u64, u64>,
+    crossings: Vec<Crossing>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedLedger {
+    since: BTreeMap<u64, u64>,
+    grants: Vec<Grant>,
+    entries: Vec<Entry>,
+}
+
+impl Ledger {
+    pub fn new(budgets: &Arc<[Budget]>) -> Self {
+        let define = |budget: &Budget| {
+            let parts = format!("{:?}", (budget.scope, budget.period, budget.zone.iana_name(), &budget.matches));
+            let digest = runs::digest(&[&budget.name, &parts]);
+            BudgetDefinition { budget: budget.clone(), digest, window: (0, 0) }
+        };
+        let budgets = budgets.iter().map(define).collect();
+        let (entries, grants, since, crossings) = Default::default();
+        Self { budgets, entries, grants, since, crossings }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.budgets.is_empty()
+    }
+
+    /// Whether a budget is for runs or sessions.
+    pub fn has_flow_budgets(&self) -> bool {
+        self.budgets.iter().any(|defined| defined.is_flow())
+    }
+
+    /// Adds what an item used that was committed at `at`, unix ns.
+    pub fn add(&mut self, account: &str, names: &Names, used: Spending, at: u64) {
+        for index in 0..self.budgets.len() {
+            let Some(defined) = self.budgets.get_mut(index).filter(|defined| !defined.is_flow()) else { continue };
+            self.since.entry(defined.digest).or_insert(at);
+            if !defined.counts(names, used.is_covered) {
+                continue;
+            }
+            let Some(key) = scope_key(defined.budget.scope, account, names) else { continue };
+            let begin = defined.window_begin(at);
+            self.change(index, account, key, begin, |sum, _| {
+                sum.atto_usd = sum.atto_usd.saturating_add(used.atto_usd);
+                sum.model_calls = sum.model_calls.saturating_add(used.model_calls);
+                sum.tool_calls = sum.tool_calls.saturating_add(used.tool_calls);
+            });
+            self.find_crossing(index, account, key, begin, at);
+        }
+    }
+
+    /// Notes what a run or session has used so far, for warnings.
+    pub fn watch_flow(&mut self, scope: Scope, account: &str, names: &Names, usage: Usage, at: u64) {
+        for index in 0..self.budgets.len() {
+            let Some(defined) = self.budgets.get(index).filter(|defined| defined.budget.scope == scope) else {
+                continue;
+            };
+            let Some(key) = scope_key(scope, account, names).filter(|_| defined.budget.matches.fits(names)) else {
+                continue;
+            };
+            let sum = |measure| flow_amount(&defined.budget, measure, usage);
+            let crossed = self.crossed_share(defined, account, key, at, sum);
+            self.note_crossing(index, (account, key, 0), crossed);
+        }
+    }
+
+    /// The crossings since the last call.
+    pub fn take_crossings(&mut self) -> Vec<Crossing> {
+        std::mem::take(&mut self.crossings)
+    }
+
+    /// Whether a budget has crossed a share of its limit in the period of `now`, or, of a run or session, ever.
+    pub fn is_crossed(&self, budget: &str, account: &str, key: &str, now: u64) -> bool {
+        let defined = self.budgets.iter().find(|defined| defined.budget.name == budget);
+        defined.and_then(|defined| self.current_sum(defined, account, key, now)).is_some_and(|sum| sum.level > 0)
+    }
+
+    /// Applies the record of an answer or a grant that was committed at `at`.
+    pub fn apply(&mut self, account: &str, record: &BudgetRecord, at: u64) {
+        if record.kind == RecordKind::Grant {
+            self.grants.retain(|grant| grant.until > at);
+            let BudgetRecord { budget, scope, key, measure, limit, until, who, why, .. } = record.clone();
+            let account = account.to_owned();
+            if self.grants.len() < MAX_GRANTS {
+                self.grants.push(Grant { account, budget, scope, key, measure, extra: limit, until, who, why });
+            }
+            return;
+        }
+        let found = self.budgets.iter().position(|defined| defined.budget.name == record.budget);
+        let Some((index, defined)) = found.and_then(|index| Some((index, self.budgets.get_mut(index)?))) else { return };
+        let begin = defined.window_begin(at);
+        self.change(index, account, &record.key, begin, |_, stops| *stops = (stops.0 + 1, stops.1.max(at)));
+    }
+
+    /// Answers a question whose names are in the form that pages show.
+    pub fn answer(&self, question: &Question, known: &Known, now: u64) -> Answer {
+        let mut answer = Answer::allow();
+        for defined in self.budgets.iter().filter(|defined| defined.budget.matches.fits(&question.names)) {
+            let budget = &defined.budget;
+            let Some(key) = scope_key(budget.scope, &question.account, &question.names) else {
+                if budget.on_unknown == OnUnknown::Deny {
+                    let unknown = self.uses(defined, "", "", now, |_| 0).into_iter().next();
+                    answer.stop(budget, question, unknown, &unknown_sentence(budget), true);
+                }
+                continue;
+            };
+            let usage = match budget.scope {
+                Scope::Run => known.run.unwrap_or_default(),
+                _ => known.session.unwrap_or_default(),
+            };
+            let sum = self.current_sum(defined, &question.account, key, now);
+            let spent = |measure| match defined.is_flow() {
+                true => flow_amount(budget, measure, usage),
+                false => sum.map_or(0, |sum| sum.amount(measure)),
+            };
+            let uses = self.uses(defined, &question.account, key, now, spent);
+            let Some(worst) = uses.iter().max_by_key(|used| used.share()).cloned() else { continue };
+            if !defined.is_flow() {
+                answer.known_since = answer.known_since.max(self.known_since(defined, now));
+            }
+            let sentence = use_sentence(budget, key, worst.measure, worst.spent, worst.limit);
+            if worst.share() >= WHOLE {
+                answer.stop(budget, question, Some(worst), &sentence, false);
+            } else if budget.warn_at.first().is_some_and(|first| worst.share() >= *first) && !budget.shadow {
+                answer.notes.push(sentence);
+            }
+            answer.budgets.extend(uses);
+        }
+        answer.budgets.sort_by_key(|used| Reverse(used.share()));
+        answer
+    }
+
+    /// The keys of budgets with a period, and of runs and sessions that `flows` names, most consumed first.
+    pub fn lines(&self, flows: &[(Scope, String, Names, Usage)], now: u64) -> Vec<BudgetLine> {
+        let mut lines: Vec<BudgetLine> = Vec::new();
+        for defined in &self.budgets {
+            let flows = flows.iter().filter(|(scope, ..)| *scope == defined.budget.scope);
+            for (scope, account, names, usage) in flows.filter(|(_, _, names, _)| defined.budget.matches.fits(names)) {
+                let Some(key) = scope_key(*scope, account, names) else { continue };
+                let spent = |measure| flow_amount(&defined.budget, measure, *usage);
+                lines.extend(self.line(defined, (account, key), names.clone(), now, spent));
+            }
+        }
+        for (_, entry) in self.entries.iter() {
+            let defined = self.budgets.iter().find(|defined| defined.digest == entry.budget && !defined.is_flow());
+            let Some(defined) = defined else { continue };
+            let sum = self.current_sum(defined, &entry.account, &entry.key, now);
+            let spent = |measure| sum.map_or(0, |sum| sum.amount(measure));
+            lines.extend(self.line(defined, (&entry.account, &entry.key), Names::default(), now, spent));
+        }
+        lines.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| (&a.budget, &a.key).cmp(&(&b.budget, &b.key))));
+        lines.truncate(MAX_LINES);
+        lines
+    }
+
+    fn line(
+        &self,
+        defined: &BudgetDefinition,
+        (account, key): (&str, &str),
+        names: Names,
+        now: u64,
+        spent: impl Fn(Measure) -> i128,
+    ) -> Option<BudgetLine> {
+        let budget = &defined.budget;
+        let uses = self.uses(defined, account, key, now, spent);
+        let share = uses.iter().map(BudgetUse::share).max()?;
+        let entry = self.entries.get(&entry_key(defined, account, key));
+        Some(BudgetLine {
+            account: account.to_owned(),
+            budget: budget.name.clone(),
+            scope: budget.scope,
+            key: key.to_owned(),
+            period: budget.period,
+            action: budget.action,
+            shadow: budget.shadow,
+            until: uses.first().map_or(0, |used| used.until),
+            uses: uses.into_iter().map(|used| (used.measure, used.spent, used.limit)).collect(),
+            share: f64::from(share) / f64::from(WHOLE),
+            warnings: budget.warn_at.iter().filter(|at| **at <= share).count(),
+            is_over: share >= WHOLE,
+            known_since: self.known_since(defined, now),
+            grants: self.grants_of(defined, account, key, now).cloned().collect(),
+            stops: entry.map_or(0, |entry| entry.stops),
+            last_stop: entry.map_or(0, |entry| entry.last_stop),
+            names,
+        })
+    }
+
+    /// What is used of each limit, with what grants add.
+    fn uses(
+        &self,
+        defined: &BudgetDefinition,
+        account: &str,
+        key: &str,
+        now: u64,
+        spent: impl Fn(Measure) -> i128,
+    ) -> Vec<BudgetUse> {
+        let end = defined.budget.period.around(now, &defined.budget.zone).1;
+        let until = if end == u64::MAX { 0 } else { end };
+        let use_of = |(measure, limit): &(Measure, i128)| {
+            let grants = self.grants_of(defined, account, key, now).filter(|grant| grant.measure == *measure);
+            let limit = grants.fold(*limit, |limit, grant| limit.saturating_add(grant.extra));
+            let (budget, key) = (defined.budget.name.clone(), key.to_owned());
+            BudgetUse { budget, key, measure: *measure, spent: spent(*measure), limit, until }
+        };
+        defined.budget.limits.iter().map(use_of).collect()
+    }
+
+    fn grants_of<'a>(
+        &'a self,
+        defined: &'a BudgetDefinition,
+        account: &'a str,
+        key: &'a str,
+        now: u64,
+    ) -> impl Iterator<Item = &'a Grant> {
+        let is_for = move |grant: &&Grant| {
+            let is_budget = grant.budget.is_empty() || grant.budget == defined.budget.name;
+            let is_key = grant.scope == defined.budget.scope && grant.key == key && grant.account == account;
+            is_budget && is_key && grant.until > now
+        };
+        self.grants.iter().filter(is_for)
+    }
+
+    /// Since when the sum of the period is complete; 0: since it began.
+    fn known_since(&self, defined: &BudgetDefinition, now: u64) -> u64 {
+        let begin = defined.budget.period.around(now, &defined.budget.zone).0;
+        let since = self.since.get(&defined.digest).copied().unwrap_or(now);
+        if defined.is_flow() || since <= begin { 0 } else { since }
+    }
+
+    fn current_sum(&self, defined: &BudgetDefinition, account: &str, key: &str, now: u64) -> Option<&PeriodSum> {
+        let begin = defined.budget.period.around(now, &defined.budget.zone).0;
+        let entry = self.entries.get(&entry_key(defined, account, key))?;
+        entry.periods.iter().find(|sum| sum.begin == begin)
+    }
+
+    /// Changes the sum of a period, and the number and time of stops.
+    fn change(
+        &mut self,
+        index: usize,
+        account: &str,
+        key: &str,
+        begin: u64,
+        change: impl FnOnce(&mut PeriodSum, &mut (u64, u64)),
+    ) {
+        let Some(defined) = self.budgets.get(index) else { return };
+        let (digest, id) = (defined.digest, entry_key(defined, account, key));
+        self.entries.update(account, id, |entry: &mut Entry| {
+            if entry.account.is_empty() {
+                (entry.budget, entry.account, entry.key) = (digest, account.to_owned(), key.to_owned());
+            }
+            let at = entry.periods.iter().position(|sum| sum.begin >= begin).unwrap_or(entry.periods.len());
+            if entry.periods.get(at).is_none_or(|sum| sum.begin != begin) {
+                entry.periods.insert(at, PeriodSum { begin, ..PeriodSum::default() });
+            }
+            let mut stops = (entry.stops, entry.last_stop);
+            if let Some(sum) = entry.periods.get_mut(at) {
+                change(sum, &mut stops);
+            }
+            (entry.stops, entry.last_stop) = stops;
+            entry.periods.drain(..entry.periods.len().saturating_sub(KEPT_PERIODS));
+        });
+    }
+
+    fn find_crossing(&mut self, index: usize, account: &str, key: &str, begin: u64, at: u64) {
+        let Some(defined) = self.budgets.get(index) else { return };
+        let sum = self.current_sum(defined, account, key, at);
+        let crossed = self.crossed_share(defined, account, key, at, |measure| sum.map_or(0, |sum| sum.amount(measure)));
+        self.note_crossing(index, (account, key, begin), crossed);
+    }
+
+    /// The limit that is used most, and the number of shares that it has crossed.
+    fn crossed_share(
+        &self,
+        defined: &BudgetDefinition,
+        account: &str,
+        key: &str,
+        now: u64,
+        spent: impl Fn(Measure) -> i128,
+    ) -> Option<(BudgetUse, u32)> {
+        let uses = self.uses(defined, account, key, now, spent);
+        let worst = uses.into_iter().max_by_key(BudgetUse::share)?;
+        let level = defined.shares().filter(|share| *share <= worst.share()).count();
+        Some((worst, u32::try_from(level).unwrap_or(u32::MAX))).filter(|(_, level)| *level > 0)
+    }
+
+    /// Adds a crossing, unless that share of this period was crossed before.
+    fn note_crossing(
+        &mut self,
+        index: usize,
+        (account, key, begin): (&str, &str, u64),
+        crossed: Option<(BudgetUse, u32)>,
+    ) {
+        let Some((worst, level)) = crossed else { return };
+        let mut is_new = false;
+        self.change(index, account, key, begin, |sum, _| {
+            is_new = sum.level < level;
+            sum.level = sum.level.max(level);
+        });
+        let Some(defined) = self.budgets.get(index).filter(|defined| is_new && !defined.budget.shadow) else { return };
+        let share = defined.shares().filter(|share| *share <= worst.share()).last().unwrap_or(WHOLE);
+        let BudgetUse { budget, key, measure, spent, limit, .. } = worst;
+        let (account, scope) = (account.to_owned(), defined.budget.scope);
+        self.crossings.push(Crossing { account, budget, scope, key, measure, spent, limit, share });
+    }
+
+    /// The stored form.
+    pub fn save(&self) -> Vec<u8> {
+        let entries = self.entries.iter().map(|(_, entry)| entry.clone()).collect();
+        let saved = SavedLedger { since: self.since.clone(), grants: self.grants.clone(), entries };
+        postcard::to_allocvec(&saved).unwrap_or_default()
+    }
+
+    /// Restores what [`Self::save`] gave. Sums of budgets that are defined no more, or otherwise, are left out. `None`:
+    /// damaged.
+    pub fn restore(&mut self, saved: &[u8]) -> Option<()> {
+        let SavedLedger { since, grants, entries } = postcard::from_bytes(saved).ok()?;
+        let is_defined = |digest: u64| self.budgets.iter().any(|defined| defined.digest == digest);
+        self.since = since.into_iter().filter(|(digest, _)| is_defined(*digest)).collect();
+        self.grants = grants;
+        self.entries = BoundedMap::default();
+        for entry in entries {
+            let defined = self.budgets.iter().find(|defined| defined.digest == entry.budget);
+            if let Some(defined) = defined {
+                let id = entry_key(defined, &entry.account, &entry.key);
+                self.entries.insert_for(&*entry.account.clone(), id, entry, 1);
+            }
+        }
+        Some(())
+    }
+}
+
+impl BudgetDefinition {
+    /// Whether it is for runs or sessions, whose sums `tracker` has.
+    fn is_flow(&self) -> bool {
+        matches!(self.budget.scope, Scope::Run | Scope::Session)
+    }
+
+    fn counts(&self, names: &Names, is_covered: bool) -> bool {
+        let fits_billing = match self.budget.matches.billing {
+            None => true,
+            Some(MatchBilling::Api) => !is_covered,
+            Some(MatchBilling::Plan) => is_covered,
+        };
+        fits_billing && self.budget.matches.fits(names)
+    }
+
+    /// Begin of the period around `at`; 0 for runs and sessions.
+    fn window_begin(&mut self, at: u64) -> u64 {
+        if !(self.window.0 <= at && at < self.window.1) {
+            self.window = self.budget.period.around(at, &self.budget.zone);
+        }
+        self.window.0
+    }
+
+    /// The shares at which an alert fires, lowest first.
+    fn shares(&self) -> impl Iterator<Item = u32> {
+        self.budget.warn_at.iter().copied().chain([WHOLE])
+    }
+}
+
+impl PeriodSum {
+    fn amount(&self, measure: Measure) -> i128 {
+        match measure {
+            Measure::Amount => self.atto_usd,
+            Measure::ModelCalls => i128::from(self.model_calls),
+            Measure::ToolCalls => i128::from(self.tool_calls),
+            Measure::Iterations | Measure::Minutes => 0,
+        }
+    }
+}
+
+impl BudgetUse {
+    /// Hundredths of a percent of the limit that are used, rounded down.
+    pub fn share(&self) -> u32 {
+        let share = self.spent.max(0).saturating_mul(i128::from(WHOLE)).checked_div(self.limit.max(1)).unwrap_or(0);
+        u32::try_from(share).unwrap_or(u32::MAX)
+    }
+}
+
+impl Answer {
+    /// Stops the work as the budget says. The sentence of the most severe budget is the reason.
+    fn stop(
+        &mut self,
+        budget: &Budget,
+        question: &Question,
+        used: Option<BudgetUse>,
+        sentence: &str,
+        is_unknown: bool,
+    ) {
+        let verdict = match budget.action {
+            _ if is_unknown => Verdict::Deny,
+            Action::Notify => Verdict::Allow,
+            Action::Ask if question.can_ask => Verdict::Ask,
+            Action::Ask | Action::Deny => Verdict::Deny,
+        };
+        if (verdict == Verdict::Allow || question.saves_work) && !budget.shadow {
+            self.notes.push(sentence.to_owned());
+            return;
+        }
+        let kind = if verdict == Verdict::Ask { RecordKind::Ask } else { RecordKind::Deny };
+        if let Some(BudgetUse { budget: name, key, measure, spent, limit, .. }) = used.filter(|_| verdict != Verdict::Allow) {
+            let (scope, shadow) = (budget.scope, budget.shadow);
+            let (until, who, why) = Default::default();
+            let record = BudgetRecord { kind, budget: name, scope, key, shadow, measure, spent, limit, until, who, why };
+            self.records.push(record);
+        }
+        if verdict > self.verdict && !budget.shadow {
+            self.verdict = verdict;
+            self.reason = format!("{sentence} {}", advice(budget));
+        }
+    }
+}
+
+/// What a run or session has used of a measure.
+fn flow_amount(budget: &Budget, measure: Measure, usage: Usage) -> i128 {
+    match measure {
+        Measure::Amount => match budget.matches.billing {
+            None => usage.atto_usd,
+            Some(MatchBilling::Api) => usage.atto_usd.saturating_sub(usage.covered_atto_usd),
+            Some(MatchBilling::Plan) => usage.covered_atto_usd,
+        },
+        Measure::ModelCalls => i128::from(usage.model_calls),
+        Measure::Iterations => i128::from(usage.iterations),
+        Measure::ToolCalls => i128::from(usage.tool_calls),
+        Measure::Minutes => i128::from(usage.seconds / 60),
+    }
+}
+
+/// Whose budget of this scope it is.
+fn scope_key<'a>(scope: Scope, account: &'a str, names: &'a Names) -> Option<&'a str> {
+    let name = match scope {
+        Scope::Run => &names.run,
+        Scope::Session => &names.session,
+        Scope::User => &names.user,
+        Scope::Tenant => &names.tenant,
+        Scope::Feature => &names.feature,
+        Scope::Issue => &names.issue,
+        Scope::Account => return Some(account),
+    };
+    name.as_deref().filter(|name| !name.is_empty())
+}
+
+fn entry_key(defined: &BudgetDefinition, account: &str, key: &str) -> String {
+    format!("{:016x}\n{account}\n{key}", defined.digest)
+}

@@ -1,0 +1,77 @@
+//! Budgets: how much a run, session, user, tenant, feature, issue or account may spend, and the answer to an agent or
+//! proxy that asks whether it may go on.
+//!
+//! Pure: no clock, no network. `tracker` feeds the [`Ledger`] with what committed batches cost, in the order of
+//! commits, so that it follows from effects alone; `receivers` ask through [`BudgetDesk`] and send a [`BudgetRecord`] of
+//! each answer other than yes; `pages` shows the [`BudgetLine`]s. All names are in the form that pages show: users are
+//! pseudonyms.
+
+mod answer;
+pub mod config;
+mod ledger;
+mod period;
+mod record;
+mod sentence;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Answer, BudgetDesk, Known, Names, Question, Usage};
+pub use ledger::{BudgetLine, Crossing, Grant, Ledger, Spending};
+pub use record::{BudgetRecord, RECORD_SPAN, RecordKind, SCOPE_NAME};
+
+kernel::word_enum! {
+    /// Whose spending a budget adds up.
+    #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub Scope {
+        /// One agent invocation.
+        Run = "run",
+        /// All runs of one session.
+        Session = "session",
+        User = "user",
+        Tenant = "tenant",
+        Feature = "feature",
+        /// `work_tracker.issue_id`.
+        Issue = "issue",
+        /// Everything that is sent with the account's credentials.
+        Account = "account",
+    }
+}
+
+kernel::word_enum! {
+    /// What happens at the limit.
+    #[derive(Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub Action {
+        /// Nobody is stopped: an alert fires, and the answer carries a note.
+        #[default]
+        Notify = "notify",
+        /// The agent asks its user, if it can; otherwise it is stopped.
+        Ask = "ask",
+        /// The agent is stopped.
+        Deny = "deny",
+    }
+}
+
+kernel::word_enum! {
+    /// What a limit counts.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub Measure {
+        /// USD.
+        Amount = "amount",
+        ModelCalls = "model_calls",
+        Iterations = "iterations",
+        ToolCalls = "tool_calls",
+        Minutes = "minutes",
+    }
+}
+
+kernel::word_enum! {
+    /// The answer to a question. The order is that of severity.
+    pub Verdict {
+        Allow = "allow",
+        Ask = "ask",
+        Deny = "deny",
+    }
+}

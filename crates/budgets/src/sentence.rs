@@ -1,0 +1,66 @@
+//! The sentences that people read, and numbers as text.
+
+use rates::Usd;
+use runs::amounts::format_usd;
+
+use crate::config::Budget;
+use crate::period::Period;
+use crate::{Measure, Scope};
+
+impl Measure {
+    /// For people: `$10.02`, `60 iterations`.
+    fn of_limit(self, spent: i128, limit: i128) -> String {
+        let what = match self {
+            Self::Amount => return format!("{} of {}", format_usd(spent), format_usd(limit)),
+            Self::ModelCalls => "model calls",
+            Self::Iterations => "iterations",
+            Self::ToolCalls => "tool calls",
+            Self::Minutes => "minutes",
+        };
+        format!("{spent} of {limit} {what}")
+    }
+
+    /// For programs: USD as an exact decimal, or the number.
+    pub fn decimal(self, number: i128) -> String {
+        if self == Self::Amount { Usd(number).to_string() } else { number.to_string() }
+    }
+
+    pub(crate) fn parse_decimal(self, text: &str) -> Option<i128> {
+        if self == Self::Amount { Usd::parse(text).map(|usd| usd.0) } else { text.parse().ok() }
+    }
+}
+
+/// What is used of a budget: `This run has used $10.02 of $10.00 (budget one-run).`
+pub(crate) fn use_sentence(budget: &Budget, key: &str, measure: Measure, spent: i128, limit: i128) -> String {
+    let who = match budget.scope {
+        Scope::Run => "This run has used".to_owned(),
+        Scope::Session => "This session has used".to_owned(),
+        Scope::User => "You have used".to_owned(),
+        Scope::Tenant => format!("Tenant {key} has used"),
+        Scope::Feature => format!("Feature {key} has used"),
+        Scope::Issue => format!("Issue {key} has used"),
+        Scope::Account => format!("Account {key} has used"),
+    };
+    let when = match budget.period {
+        Period::None => "",
+        Period::Hour => " this hour",
+        Period::Day => " today",
+        Period::Week => " this week",
+        Period::Month => " this month",
+    };
+    format!("{who} {}{when} (budget {}).", measure.of_limit(spent, limit), budget.name)
+}
+
+/// What a stopped developer can do.
+pub(crate) fn advice(budget: &Budget) -> String {
+    match &budget.contact {
+        Some(contact) => format!("Save your work, for example with a commit, or ask {contact} for more."),
+        None => "Save your work, for example with a commit, or ask whoever runs tollgate for a grant.".to_owned(),
+    }
+}
+
+/// If nothing names whose budget it is.
+pub(crate) fn unknown_sentence(budget: &Budget) -> String {
+    let scope = budget.scope.as_str();
+    format!("Budget {} can't be checked, because nothing names the {scope} of this work.", budget.name)
+}
