@@ -280,6 +280,7 @@ impl GatewayAssembler<'_> {
                             .with_place(format_args!("receivers.{id}"))
                     })?;
                     let GatewayDeps { clock, rng, meter, .. } = &self.resources.deps;
+                    processors.trackers().for_each(|(_, tracker)| tracker.join_fleet());
                     let sharing: Vec<_> = processors.all().map(|built| Arc::clone(&built.processor)).collect();
                     let receiver = KafkaReceiver::build(id_text(&id), settings, client);
                     let receiver = receiver.with_shared_effects(&sharing, &**rng);

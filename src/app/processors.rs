@@ -9,6 +9,7 @@ use crate::app::gateway_keys;
 use crate::app::start_error::StartError;
 use crate::app::valid_settings::ValidSettings;
 use crate::components::{ProcessorSettings, id_text};
+use budgets::BudgetDesk;
 use command::keyfile::random_key;
 use command::tasks::Tasks;
 use config::file::PipelineConfig;
@@ -158,6 +159,12 @@ impl BuiltProcessors {
 
     pub(super) fn run_sources(&self) -> Vec<Arc<dyn RunSource>> {
         self.trackers().map(|(_, tracker)| Arc::<RunTracker>::clone(tracker) as Arc<dyn RunSource>).collect()
+    }
+
+    /// The budgets of the `runs` processor that has some; only one may.
+    pub(super) fn budget_desk(&self) -> Option<Arc<dyn BudgetDesk>> {
+        let mut desks = self.trackers().map(|(_, tracker)| Arc::<RunTracker>::clone(tracker) as Arc<dyn BudgetDesk>);
+        desks.find(|desk| desk.has_budgets())
     }
 
     pub(super) fn take_tasks(&mut self) -> Vec<BackgroundTask> {

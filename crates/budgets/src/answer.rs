@@ -8,6 +8,7 @@ use crate::{BudgetLine, BudgetRecord, Measure, Verdict};
 /// that pages show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
+    /// The run as its dialect names it, such as Claude Code's `prompt_id`.
     pub run: Option<String>,
     pub session: Option<String>,
     /// A pseudonym, or in a question the id itself.
@@ -19,6 +20,24 @@ pub struct Names {
     /// `service.name`.
     pub service: Option<String>,
     pub model: Option<String>,
+}
+
+impl Names {
+    /// Adds the names that are missing.
+    pub fn fill_from(&mut self, other: &Self) {
+        let Self { run, session, user, tenant, feature, issue, service, model } = other.clone();
+        let pairs = [
+            (&mut self.run, run),
+            (&mut self.session, session),
+            (&mut self.user, user),
+            (&mut self.tenant, tenant),
+            (&mut self.feature, feature),
+            (&mut self.issue, issue),
+            (&mut self.service, service),
+            (&mut self.model, model),
+        ];
+        pairs.into_iter().filter(|(own, _)| own.is_none()).for_each(|(own, more)| *own = more);
+    }
 }
 
 /// A question whether work may go on.
@@ -46,6 +65,21 @@ pub struct Usage {
     pub iterations: u64,
     pub tool_calls: u64,
     pub seconds: u64,
+}
+
+impl Usage {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            atto_usd: self.atto_usd.saturating_add(other.atto_usd),
+            covered_atto_usd: self.covered_atto_usd.saturating_add(other.covered_atto_usd),
+            model_calls: self.model_calls.saturating_add(other.model_calls),
+            iterations: self.iterations.saturating_add(other.iterations),
+            tool_calls: self.tool_calls.saturating_add(other.tool_calls),
+            seconds: self.seconds.saturating_add(other.seconds),
+        }
+    }
 }
 
 /// What is known of the run and session of a question.

@@ -170,7 +170,11 @@ impl BudgetConfig {
         let matches = self.matches.clone().unwrap_or_default();
         problems.extend(FieldProblem::found([
             (is_bad_name, &*format!("budgets.{name}"), "a name has 1 to 64 letters, digits, `-`, `_` or `.`"),
-            (is_flow && self.period != Period::None, &path("period"), "must be `none`: a run or session ends by itself"),
+            (
+                is_flow && self.period != Period::None,
+                &path("period"),
+                "must be `none`: a run or session ends by itself",
+            ),
             (!is_flow && self.iterations.is_some(), &path("iterations"), "needs the scope `run` or `session`"),
             (!is_flow && self.minutes.is_some(), &path("minutes"), "needs the scope `run` or `session`"),
             (is_flow && matches.model.is_some(), &path("match.model"), "not for runs and sessions: they use several"),

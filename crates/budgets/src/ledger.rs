@@ -84,7 +84,7 @@ pub struct Crossing {
     pub budget: String,
     pub scope: Scope,
     pub key: String,
-    pub measure: Measure,
+    /// 1e-18 USD, or numbers.
     pub spent: i128,
     pub limit: i128,
     /// Hundredths of a percent of the limit that were crossed; 10,000 is the limit itself.
@@ -224,7 +224,9 @@ impl Ledger {
             return;
         }
         let found = self.budgets.iter().position(|defined| defined.budget.name == record.budget);
-        let Some((index, defined)) = found.and_then(|index| Some((index, self.budgets.get_mut(index)?))) else { return };
+        let Some((index, defined)) = found.and_then(|index| Some((index, self.budgets.get_mut(index)?))) else {
+            return;
+        };
         let begin = defined.window_begin(at);
         self.change(index, account, &record.key, begin, |_, stops| *stops = (stops.0 + 1, stops.1.max(at)));
     }
@@ -332,7 +334,7 @@ impl Ledger {
         now: u64,
         spent: impl Fn(Measure) -> i128,
     ) -> Vec<BudgetUse> {
-        let end = defined.budget.period.around(now, &defined.budget.zone).1;
+        let end = defined.window(now).1;
         let until = if end == u64::MAX { 0 } else { end };
         let use_of = |(measure, limit): &(Measure, i128)| {
             let grants = self.grants_of(defined, account, key, now).filter(|grant| grant.measure == *measure);
@@ -360,13 +362,13 @@ impl Ledger {
 
     /// Since when the sum of the period is complete; 0: since it began.
     fn known_since(&self, defined: &BudgetDefinition, now: u64) -> u64 {
-        let begin = defined.budget.period.around(now, &defined.budget.zone).0;
+        let begin = defined.window(now).0;
         let since = self.since.get(&defined.digest).copied().unwrap_or(now);
         if defined.is_flow() || since <= begin { 0 } else { since }
     }
 
     fn current_sum(&self, defined: &BudgetDefinition, account: &str, key: &str, now: u64) -> Option<&PeriodSum> {
-        let begin = defined.budget.period.around(now, &defined.budget.zone).0;
+        let begin = defined.window(now).0;
         let entry = self.entries.get(&entry_key(defined, account, key))?;
         entry.periods.iter().find(|sum| sum.begin == begin)
     }
@@ -436,9 +438,9 @@ impl Ledger {
         });
         let Some(defined) = self.budgets.get(index).filter(|defined| is_new && !defined.budget.shadow) else { return };
         let share = defined.shares().filter(|share| *share <= worst.share()).last().unwrap_or(WHOLE);
-        let BudgetUse { budget, key, measure, spent, limit, .. } = worst;
+        let BudgetUse { budget, key, spent, limit, .. } = worst;
         let (account, scope) = (account.to_owned(), defined.budget.scope);
-        self.crossings.push(Crossing { account, budget, scope, key, measure, spent, limit, share });
+        self.crossings.push(Crossing { account, budget, scope, key, spent, limit, share });
     }
 
     /// The stored form.
@@ -482,11 +484,15 @@ impl BudgetDefinition {
         fits_billing && self.budget.matches.fits(names)
     }
 
+    /// Begin and end of the period around `at`.
+    fn window(&self, at: u64) -> (u64, u64) {
+        let is_last = self.window.0 <= at && at < self.window.1;
+        if is_last { self.window } else { self.budget.period.around(at, &self.budget.zone) }
+    }
+
     /// Begin of the period around `at`; 0 for runs and sessions.
     fn window_begin(&mut self, at: u64) -> u64 {
-        if !(self.window.0 <= at && at < self.window.1) {
-            self.window = self.budget.period.around(at, &self.budget.zone);
-        }
+        self.window = self.window(at);
         self.window.0
     }
 
@@ -536,10 +542,13 @@ impl Answer {
             return;
         }
         let kind = if verdict == Verdict::Ask { RecordKind::Ask } else { RecordKind::Deny };
-        if let Some(BudgetUse { budget: name, key, measure, spent, limit, .. }) = used.filter(|_| verdict != Verdict::Allow) {
+        if let Some(BudgetUse { budget: name, key, measure, spent, limit, .. }) =
+            used.filter(|_| verdict != Verdict::Allow)
+        {
             let (scope, shadow) = (budget.scope, budget.shadow);
             let (until, who, why) = Default::default();
-            let record = BudgetRecord { kind, budget: name, scope, key, shadow, measure, spent, limit, until, who, why };
+            let record =
+                BudgetRecord { kind, budget: name, scope, key, shadow, measure, spent, limit, until, who, why };
             self.records.push(record);
         }
         if verdict > self.verdict && !budget.shadow {

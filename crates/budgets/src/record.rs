@@ -34,7 +34,7 @@ kernel::word_enum! {
 }
 
 /// An answer other than yes, or a grant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct BudgetRecord {
     pub kind: RecordKind,
     /// The budget's name; of a grant "" for all budgets of the scope.

@@ -25,6 +25,11 @@ impl Measure {
         if self == Self::Amount { Usd(number).to_string() } else { number.to_string() }
     }
 
+    /// USD, or the number.
+    pub fn to_f64(self, number: i128) -> f64 {
+        if self == Self::Amount { Usd(number).to_f64() } else { number as f64 }
+    }
+
     pub(crate) fn parse_decimal(self, text: &str) -> Option<i128> {
         if self == Self::Amount { Usd::parse(text).map(|usd| usd.0) } else { text.parse().ok() }
     }

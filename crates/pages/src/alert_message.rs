@@ -105,7 +105,7 @@ pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunView>) 
     let rule = alert.rule.as_str(); // a fixed name, so it needs no escaping
     let mut details = Vec::new();
     let subjects = [
-        ("tool", alert.tool.as_str()),
+        (alert.subject_word(), alert.tool.as_str()),
         ("tenant", alert.tenant.as_deref().unwrap_or("")),
         ("feature", alert.feature.as_deref().unwrap_or("")),
         ("run", &alert.run),

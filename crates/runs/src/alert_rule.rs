@@ -30,6 +30,10 @@ kernel::word_enum! {
         TokensPerRunDrift = "tokens_per_run_drift",
         /// The cost per run of a tenant has grown.
         CostPerRunDrift = "cost_per_run_drift",
+        /// A budget has crossed one of its warnings.
+        BudgetWarning = "budget_warning",
+        /// A budget has reached its limit.
+        BudgetExceeded = "budget_exceeded",
         /// Not a rule: the test message of a webhook.
         Test = "test",
     }
@@ -42,14 +46,21 @@ impl AlertRule {
     }
 
     pub fn severity(self) -> AlertSeverity {
-        let critical = [Self::IterationCeiling, Self::IdenticalToolCalls, Self::SessionCostRunaway];
+        let critical =
+            [Self::IterationCeiling, Self::IdenticalToolCalls, Self::SessionCostRunaway, Self::BudgetExceeded];
         if critical.contains(&self) { AlertSeverity::Critical } else { AlertSeverity::Warning }
+    }
+
+    /// Whether it is about a budget, which its `tool` names.
+    pub fn is_of_budget(self) -> bool {
+        matches!(self, Self::BudgetWarning | Self::BudgetExceeded)
     }
 
     /// Unit of the rule's values and thresholds.
     pub fn unit(self) -> AlertUnit {
         match self {
             Self::SessionCost | Self::SessionCostRunaway => AlertUnit::Usd,
+            Self::BudgetWarning | Self::BudgetExceeded => AlertUnit::Share,
             Self::RunOverdue | Self::SessionDuration => AlertUnit::Seconds,
             Self::IterationCeilingWarning | Self::IterationCeiling => AlertUnit::Count("iterations"),
             Self::IdenticalToolCalls => AlertUnit::Count("identical calls in a row"),
@@ -82,6 +93,8 @@ pub enum AlertUnit {
     Count(&'static str),
     /// A multiple of the usual value.
     Times(&'static str),
+    /// A share of a budget's limit, 1.0 = all.
+    Share,
     /// Something happened or did not.
     Event(&'static str),
 }
@@ -93,7 +106,7 @@ impl AlertUnit {
             Self::Usd => "USD",
             Self::Seconds => "seconds",
             Self::Count(_) => "count",
-            Self::Times(_) => "ratio",
+            Self::Times(_) | Self::Share => "ratio",
             Self::Event(_) => "event",
         }
     }

@@ -53,7 +53,7 @@ pub struct Alert {
     pub session: String,
     /// Trace id, for a link.
     pub trace: String,
-    /// Name of the tool; "" = none.
+    /// Name of the tool, or of the budget with whose it is; "" = none.
     pub tool: String,
     pub tenant: Option<String>,
     pub feature: Option<String>,
@@ -68,6 +68,11 @@ pub struct Alert {
 impl Alert {
     pub fn severity(&self) -> AlertSeverity {
         self.rule.severity()
+    }
+
+    /// What `tool` names.
+    pub fn subject_word(&self) -> &'static str {
+        if self.rule.is_of_budget() { "budget" } else { "tool" }
     }
 
     /// Unit of the value and threshold.
@@ -87,10 +92,15 @@ impl Alert {
         let format_amount = |amount: f64| match self.unit() {
             AlertUnit::Usd => format_dollars(amount),
             AlertUnit::Seconds => format_seconds(amount),
-            AlertUnit::Count(_) | AlertUnit::Times(_) | AlertUnit::Event(_) => format_decimal(amount),
+            AlertUnit::Count(_) | AlertUnit::Times(_) | AlertUnit::Share | AlertUnit::Event(_) => {
+                format_decimal(amount)
+            }
         };
         let value = match self.unit() {
             AlertUnit::Event(what) => return what.to_owned(),
+            AlertUnit::Share => {
+                return format!("{} % of the budget's limit", format_decimal((self.value * 100.0).floor()));
+            }
             AlertUnit::Times(what) => {
                 return format!(
                     "{} × {what} (limit {} ×)",

@@ -285,7 +285,7 @@ pub fn alerts(all: &[Alert]) -> Value {
             "trace_id": text(&alert.trace),
             "tenant": alert.tenant,
             "feature": alert.feature,
-            "tool": text(&alert.tool),
+            alert.subject_word(): text(&alert.tool),
             "value": alert.value,
             "threshold": alert.threshold,
             "unit": alert.unit().as_str(),

@@ -354,6 +354,22 @@ impl AlertEvaluator {
         Arc::clone(self.bounds.get_or_insert_with(|| Arc::new(bounds_of_features())))
     }
 
+    /// Fires an alert of a budget, which is its subject, in place of the one of a lower share.
+    pub(super) fn fire_budget(&mut self, alert: Alert) -> Option<Alert> {
+        let subject = alert.tool.clone();
+        self.end_alert(&(AlertRule::BudgetWarning, (alert.account.clone(), subject.clone())), alert.since);
+        self.fire(alert, &subject)
+    }
+
+    /// Ends the alerts of budgets that do not hold any more.
+    pub(super) fn end_budgets(&mut self, now: u64, holds: impl Fn(&Alert) -> bool) {
+        let is_over = |alert: &&Alert| alert.rule.is_of_budget() && !holds(alert);
+        let over: Vec<AlertKey> = (self.active.values().filter(is_over))
+            .map(|alert| (alert.rule, (alert.account.clone(), alert.tool.clone())))
+            .collect();
+        over.iter().for_each(|key| self.end_alert(key, now));
+    }
+
     /// Fires unless the rule fired before for this subject: an alert that ended does not fire again.
     fn fire_once(&mut self, alert: Alert, subject: &str, fired: &mut u16) -> Option<Alert> {
         let bit = rule_bit(alert.rule);

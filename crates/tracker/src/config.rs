@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use budgets::config::{Budget, BudgetsConfig};
 use config::{FieldProblem, TimeSpan};
 
 use super::alerts::AlertThresholds;
@@ -40,6 +42,9 @@ kernel::with_defaults! {
         pub agent_attributes: bool = true,
         /// Thresholds of the alerts that tollgate computes itself.
         pub alerts: AlertThresholds,
+        /// How much a run, session, user, tenant, feature, issue or account may spend, by name, and what happens then
+        /// (docs/how-to/budgets.md).
+        pub budgets: BudgetsConfig,
     }
 }
 
@@ -51,6 +56,7 @@ pub struct Settings {
     config: Config,
     /// Attributes that name the feature; `None` = those that the dialects define.
     pub feature_from: Option<Vec<String>>,
+    pub budgets: Arc<[Budget]>,
 }
 
 impl Deref for Settings {
@@ -106,10 +112,11 @@ impl Config {
             problems.push(FieldProblem::new("tool_window", "must be from 1s to 7d"));
         }
         self.alerts.check(&mut problems);
+        let budgets = budgets::config::check(&self.budgets, &mut problems).into();
         if !problems.is_empty() {
             return Err(problems);
         }
         let feature_from = (self.feature_from != DEFAULT_FEATURE_FROM).then(|| self.feature_from.clone());
-        Ok(Settings { config: self.clone(), feature_from })
+        Ok(Settings { config: self.clone(), feature_from, budgets })
     }
 }

@@ -9,6 +9,7 @@
 mod alerts;
 mod args;
 mod attributes;
+mod budgets;
 mod catalog;
 mod codec;
 pub mod config;
@@ -66,6 +67,7 @@ use telemetry::Meter;
 pub use alerts::AlertThresholds;
 pub use config::{Config, Settings};
 
+use budgets::{BudgetNews, FiguresCache};
 use continuations::SessionNews;
 use ends::{EarlyEnds, EndSpan};
 use evaluation::{EvaluationInputs, GroupEvaluation};
@@ -91,6 +93,7 @@ pub struct RunTracker {
     /// The price tables in use; empty in pipelines without a cost step.
     rate_tables: OnceLock<Arc<ActiveRates>>,
     early_ends: EarlyEnds,
+    figures: FiguresCache,
     /// Gives the verdict that the tracker does not read an attribute.
     judge: JudgeId,
     /// Locked only briefly: long work is done on snapshots of groups.
@@ -118,6 +121,7 @@ impl RunTracker {
             ids,
             metrics: RunMetrics::new(meter),
             early_ends: EarlyEnds::default(),
+            figures: FiguresCache::default(),
             judge: JudgeId::unique(),
             rate_tables: OnceLock::new(),
             #[cfg(test)]
@@ -179,9 +183,12 @@ impl RunTracker {
 
     /// Applies an effect of a batch that `owner` committed.
     fn apply_committed(&self, effect: &[u8], owner: &RunOwner) {
-        match SessionNews::decode(effect) {
-            Some(news) => self.state.lock().apply_sessions(&news),
-            None => self.apply_observation(effect, owner),
+        if let Some(news) = SessionNews::decode(effect) {
+            self.state.lock().apply_sessions(&news);
+        } else if let Some(news) = BudgetNews::decode(effect) {
+            self.apply_records(&news, owner);
+        } else {
+            self.apply_observation(effect, owner);
         }
     }
 
@@ -192,7 +199,8 @@ impl RunTracker {
             .measure_names()
             .map(|(number, name)| (number, self.ids.redact_column(account, name).into_owned()))
             .collect();
-        let applied = self.state.lock().apply(&observation, &shown_names, owner, &self.metrics);
+        let names = (&shown_names, &self.shown_names(&observation));
+        let applied = self.state.lock().apply(&observation, names, owner, &self.metrics);
         self.metrics.summed_items.increment(applied.summed);
         self.count_tool_calls(account, &applied.tool_calls);
         self.publish_evicted(&applied.evicted);
@@ -250,6 +258,8 @@ impl Processor for RunTracker {
         if batch.payload.signal() == Signal::Metrics {
             return Ok(());
         }
+        let records = self.record_effect(batch);
+        batch.effects.extend(records);
         let mut facts = cached_facts(&self.vocabulary, &batch.origin.account, &batch.payload, &mut batch.facts);
         if facts.has_open_owners() {
             batch.facts = None;
@@ -329,6 +339,7 @@ impl Processor for RunTracker {
         for _ in 0..EVALUATIONS_PER_TICK {
             let Some((id, group)) = self.state.lock().next_due_group() else { break };
             let mut evaluation = GroupEvaluation::evaluate(&group, &inputs, false);
+            self.watch_flows(id, &group, now.0);
             drop(group); // the lock holder would have to copy the group on a change
             let mut findings = std::mem::take(&mut evaluation.findings).into_iter().peekable();
             let mut is_current = true;
@@ -342,6 +353,7 @@ impl Processor for RunTracker {
         }
         let evicted = self.state.lock().store.evict_excess_dormant();
         self.publish_evicted(&evicted);
+        self.tick_budgets();
         self.metrics.live.set(self.state.lock().unfinished_runs() as f64);
     }
 

@@ -3,6 +3,7 @@
 //! ids are never labels, and of users only the pseudonym. `state` decides when something is over; `points` sends the
 //! same figures over OTLP.
 
+use budgets::BudgetLine;
 use runs::{RunView, SessionView, total_input_tokens};
 use telemetry::names::{self, MetricDefinition, MetricKind};
 use telemetry::{Counter, Gauge, Meter};
@@ -52,6 +53,22 @@ impl RunMetrics {
         let labels = [("tool_name", self.value("tool_name", account, Some(name)))];
         self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(call.ran));
         self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(call.failed));
+    }
+
+    pub(super) fn count_decision(&self, budget: &str, action: &str) {
+        self.meter.counter(&names::BUDGET_DECISIONS, &[("budget", budget), ("action", action)]).increment(1);
+    }
+
+    /// Sets what the keys of budgets have used; keys beyond the label's cap have no series.
+    pub(super) fn set_budgets(&self, lines: &[BudgetLine]) {
+        for line in lines {
+            let key = self.value("budget_key", &line.account, Some(&line.key));
+            for (measure, spent, limit) in line.uses.iter().filter(|_| key == line.key) {
+                let labels = [("budget", &*line.budget), ("key", key), ("measure", measure.as_str())];
+                self.meter.gauge(&names::BUDGET_SPENT, &labels).set(measure.to_f64(*spent));
+                self.meter.gauge(&names::BUDGET_LIMIT, &labels).set(measure.to_f64(*limit));
+            }
+        }
     }
 
     pub(super) fn record_measure(&self, account: &str, [measure, service, tenant, commit]: [&str; 4], value: f64) {

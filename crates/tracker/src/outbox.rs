@@ -77,10 +77,12 @@ impl OutboxEvent {
                 let [account, session, run] = [&*alert.account, &alert.session, &alert.run];
                 // A rule fires once for a run or session; after a crash perhaps later, when its tenant is known, so
                 // neither time nor tenant is part of the identity. Drift may fire again.
-                if !run.is_empty() || !session.is_empty() {
+                let is_of_budget = alert.rule.is_of_budget();
+                if !is_of_budget && (!run.is_empty() || !session.is_empty()) {
                     return digest(&["alert", alert.rule.as_str(), account, session, run]);
                 }
-                let subject = alert.tenant.as_deref().or(alert.feature.as_deref()).unwrap_or("");
+                let budget = Some(&*alert.tool).filter(|_| is_of_budget);
+                let subject = budget.or(alert.tenant.as_deref()).or(alert.feature.as_deref()).unwrap_or("");
                 digest(&["alert", alert.rule.as_str(), account, subject, &alert.since.to_string()])
             }
             Self::Investigation(account, agent_type, incident) => digest(&["case", account, agent_type, incident]),

@@ -6,11 +6,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use ::budgets::Ledger;
 use kernel::clock::{MAX_CLOCK_STEP, UnixNanos};
 use kernel::pseudonym::IdPolicy;
 use runs::{Alert, EndedRuns, RunOwner, RunView, SessionView};
 
 use super::alerts::{AlertEvaluator, RuleContext};
+use super::budgets::{self, ShownNames};
 use super::codec::{put, put_list, take};
 use super::config::Settings;
 use super::continuations::{Continuations, SessionNews};
@@ -33,7 +35,9 @@ const EVALUATION_DELAY: u64 = 1_000_000_000;
 /// each replica would work as much as the whole fleet.
 const OTHERS_EVALUATION_DELAY: u64 = 10_000_000_000;
 /// Version of the encoding of checkpoints.
-const VERSION: u8 = 9;
+const VERSION: u8 = 10;
+/// The version before budgets, whose form ends with what plans cover.
+const VERSION_WITHOUT_BUDGETS: u8 = 9;
 
 pub(super) struct TrackerState {
     settings: Arc<Settings>,
@@ -49,6 +53,8 @@ pub(super) struct TrackerState {
     pub(super) alerts: AlertEvaluator,
     /// News that connectors still have to emit.
     pub(super) outbox: Outbox,
+    /// What budgets have used.
+    pub(super) ledger: Ledger,
     /// Set by the first tick: effects applied from then on are new, not replayed from the spool.
     has_ticked: bool,
 }
@@ -56,6 +62,7 @@ pub(super) struct TrackerState {
 impl TrackerState {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
         let store = GroupStore::new(settings.max_runs as usize);
+        let ledger = Ledger::new(&settings.budgets);
         Self {
             settings,
             store,
@@ -67,6 +74,7 @@ impl TrackerState {
             measures: Measures::default(),
             alerts: AlertEvaluator::default(),
             outbox: Outbox::default(),
+            ledger,
             has_ticked: false,
         }
     }
@@ -75,7 +83,7 @@ impl TrackerState {
     pub(super) fn apply(
         &mut self,
         observation: &BatchObservation,
-        shown_names: &HashMap<u32, String>,
+        (shown_names, spenders): (&HashMap<u32, String>, &ShownNames),
         owner: &RunOwner,
         metrics: &RunMetrics,
     ) -> AppliedBatch {
@@ -88,6 +96,7 @@ impl TrackerState {
         self.queue_events(Vec::new(), owner, metrics);
         let batch = KeyedBatch::new(observation);
         let mut applied = self.store.apply(&batch, (owner, self.running));
+        budgets::add_spending(&mut self.ledger, observation, spenders, &applied.tool_calls);
         // a session whose group was given up has a new one
         for (key, id) in observation.keys.iter().zip(&batch.ids).filter(|(key, _)| key.kind == key_kind::SESSION) {
             if let Some(continued) = self.continuations.predecessor_of(&observation.account, &key.text) {
@@ -145,6 +154,10 @@ impl TrackerState {
     }
 
     /// Wall clock at the last tick; the latest time before the first one.
+    pub(super) fn has_ticked(&self) -> bool {
+        self.has_ticked
+    }
+
     pub(super) fn wall_or_max(&self) -> u64 {
         self.wall.unwrap_or(u64::MAX)
     }
@@ -318,6 +331,18 @@ impl TrackerState {
         metrics.into_iter().for_each(|metrics| metrics.dropped_events.increment(dropped));
     }
 
+    /// Fires these alerts of budgets, and ends those whose period is over.
+    pub(super) fn publish_budget_alerts(&mut self, alerts: Vec<Alert>, now: u64, metrics: &RunMetrics) {
+        let new = alerts.into_iter().filter_map(|alert| self.alerts.fire_budget(alert));
+        let events = new.map(|alert| OutboxEvent::Alert(Box::new(alert))).collect();
+        self.queue_events(events, &RunOwner::Here, Some(metrics));
+        let ledger = &self.ledger;
+        self.alerts.end_budgets(now, |alert| {
+            let (budget, key) = alert.tool.split_once(' ').unwrap_or_default();
+            ledger.is_crossed(budget, &alert.account, key, now)
+        });
+    }
+
     /// Applies the last evaluation of an evicted group: finished runs are published, the others are counted as
     /// evicted.
     pub(super) fn apply_eviction(&mut self, group: &ItemGroup, mut evaluation: GroupEvaluation, metrics: &RunMetrics) {
@@ -344,6 +369,7 @@ impl TrackerState {
         put_owners(self.alerts.owners(), out);
         put(&self.ended.unwritten(), out);
         self.continuations.save(out);
+        put(&self.ledger.save(), out);
         self.outbox.save_covered(out);
     }
 
@@ -352,7 +378,7 @@ impl TrackerState {
         let (version, mut rest) = saved.split_first()?;
         let from = &mut rest;
         let is_former = former_state::VERSIONS.contains(version);
-        if *version != VERSION && !is_former {
+        if ![VERSION, VERSION_WITHOUT_BUDGETS].contains(version) && !is_former {
             return None;
         }
         let mut state = Self::new(settings);
@@ -370,6 +396,9 @@ impl TrackerState {
         state.ended.give_back(if is_former { former_runs } else { take(from)? });
         if !is_former {
             state.continuations = Continuations::load(from)?;
+        }
+        if *version == VERSION {
+            state.ledger.restore(&take::<Vec<u8>>(from)?)?;
         }
         if !from.is_empty() {
             state.outbox.load_covered(from)?;

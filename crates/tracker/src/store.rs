@@ -33,6 +33,8 @@ pub(super) struct NewToolCall {
     pub(super) ran: bool,
     /// It failed, and no earlier record had said so.
     pub(super) failed: bool,
+    /// Position of its item in the batch.
+    pub(super) item: usize,
 }
 
 #[derive(Default)]
@@ -50,7 +52,8 @@ impl NewToolCall {
     /// A tool call of which a full group keeps only the sum: each record that is the call itself counts.
     fn of_summed(observation: &BatchObservation, item: &ObservedItem) -> Option<Self> {
         let tool = numbered(&observation.names, item.tool.as_ref()?.name)?;
-        item.is_tool_run().then(|| Self { tool: tool.clone(), ran: true, failed: item.flags & flag::FAILED != 0 })
+        let failed = item.flags & flag::FAILED != 0;
+        item.is_tool_run().then(|| Self { tool: tool.clone(), ran: true, failed, item: 0 })
     }
 
     /// `flags_before`: the tool call's flags before the item was added to the group.
@@ -60,7 +63,7 @@ impl NewToolCall {
         let ran = is_new(flag::TOOL_RAN);
         let failed =
             call.flags & flag::TOOL_RAN != 0 && (is_new(flag::FAILED) || (ran && call.flags & flag::FAILED != 0));
-        (ran || failed).then(|| Self { tool: group.name(call.any_name()).into(), ran, failed })
+        (ran || failed).then(|| Self { tool: group.name(call.any_name()).into(), ran, failed, item: 0 })
     }
 }
 
@@ -212,7 +215,7 @@ impl GroupStore {
         let (mut touched, mut applied) = (HashSet::new(), AppliedBatch::default());
         let (mut last_place, mut names) = (None::<ItemPlace>, BatchNames::new(observation));
         self.batch += 1;
-        for item in &observation.items {
+        for (position, item) in observation.items.iter().enumerate() {
             let Some(place) = self.find_place(keyed, item, last_place, &mut touched) else { continue };
             let ItemPlace { id, numbers, .. } = place;
             if last_place.replace(place).is_none_or(|last| last.id != id) {
@@ -237,7 +240,7 @@ impl GroupStore {
             });
             let Some((new_call, is_summed, weight)) = added else { continue };
             applied.summed += u64::from(is_summed);
-            applied.tool_calls.extend(new_call);
+            applied.tool_calls.extend(new_call.map(|call| NewToolCall { item: position, ..call }));
             touched.insert(id);
             if weight > MAX_GROUP_UNITS {
                 touched.remove(&id);

@@ -185,7 +185,8 @@ fn alert_record(alert: &Alert, now: u64) -> LogRecord {
         text_attribute("tollgate.alert.measured", &alert.measurement_text()),
     ];
     attributes.extend(alert.multiple().map(|multiple| double_attribute("tollgate.alert.multiple", multiple)));
-    let ids = [("tollgate.run.id", &alert.run), ("session.id", &alert.session), ("gen_ai.tool.name", &alert.tool)];
+    let subject = if alert.rule.is_of_budget() { "tollgate.alert.budget" } else { "gen_ai.tool.name" };
+    let ids = [("tollgate.run.id", &alert.run), ("session.id", &alert.session), (subject, &alert.tool)];
     attributes
         .extend(ids.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| text_attribute(key, value)));
     let labels = [("tenant.id", &alert.tenant), ("agent.feature", &alert.feature)];

@@ -438,6 +438,13 @@ metrics_table! {
     MEASURE = "agent_measure", MetricKind::Histogram(MEASURES);
     /// Alerts computed by tollgate that began to fire (labels: rule, tenant).
     ALERTS = "agent_alert_total", MetricKind::Counter;
+    /// Answers to agents and proxies other than yes, and grants (labels: budget, action).
+    BUDGET_DECISIONS = "agent_budget_decisions_total", MetricKind::Counter;
+    /// What the keys of budgets have used in their current period, those that have used most (labels: budget, key,
+    /// measure; USD or a number).
+    BUDGET_SPENT = "agent_budget_spent", MetricKind::Gauge;
+    /// The limits of these keys, with grants (labels: budget, key, measure).
+    BUDGET_LIMIT = "agent_budget_limit", MetricKind::Gauge;
     /// Alert messages for the webhook (label: outcome = sent, failed, or dropped from the full queue).
     ALERT_MESSAGES = "tollgate_alert_messages_total", MetricKind::Counter;
     /// Measures that were left out because they were negative, not finite or above 1e15.

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bounds;
+mod budgets;
 mod continuations;
 mod crowd;
 mod ends;

@@ -1,0 +1,390 @@
+//! Budgets in the tracker: what each committed batch adds to the ledger, and the answer to a question, for which runs
+//! and sessions are resolved as pages show them. The crate `budgets` decides; all names in the ledger are in the form
+//! that pages show.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use foldhash::{HashMap, HashMapExt as _};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use ::budgets::{Answer, BudgetDesk, BudgetLine, BudgetRecord, Crossing, Known, Names, Question, RECORD_SPAN};
+use ::budgets::{Ledger, Scope, Spending, Usage};
+use kernel::bounded_map::BoundedMap;
+use kernel::pseudonym::PREFIX;
+use otlp::{Signal, TextField};
+use pipeline::{Batch, Effect, Trust};
+use runs::{Alert, AlertRule, RunOwner};
+
+use super::RunTracker;
+use super::codec::{put, take};
+use super::evaluation::state_without_end;
+use super::group::ItemGroup;
+use super::observation::{Attribution, BatchObservation, ObservedItem, flag, key_kind, numbered, price_quality};
+use super::resolve::ResolvedRuns;
+use super::store::{NewToolCall, key_id};
+use super::view::ViewBuilder;
+
+/// First byte of an effect with records of answers and grants.
+const EFFECT: u8 = 0xb7;
+/// Groups whose figures are kept for the next question.
+const KEPT_FIGURES: usize = 1000;
+/// Above this weight of a group its figures may be a second old, so that questions don't resolve it again and again.
+const HEAVY: usize = 2000;
+/// Time between two settings of the gauges, ns.
+const GAUGE_INTERVAL: u64 = 10_000_000_000;
+
+/// Answers and grants of one batch.
+#[derive(Serialize, Deserialize)]
+pub(super) struct BudgetNews {
+    account: String,
+    received: u64,
+    records: Vec<BudgetRecord>,
+}
+
+impl BudgetNews {
+    /// `None`: another effect, or damaged.
+    pub(super) fn decode(effect: &[u8]) -> Option<Self> {
+        let (&EFFECT, mut rest) = effect.split_first()? else { return None };
+        take(&mut rest)
+    }
+}
+
+/// The names of items, by attribution and model, in the form that pages show.
+pub(super) type ShownNames = HashMap<(Attribution<u32>, u32), Names>;
+
+/// One run of a group, for questions.
+struct FlowRun {
+    /// Ids as sent.
+    run: String,
+    session: String,
+    trace: String,
+    shown: Names,
+    usage: Usage,
+    start: u64,
+    is_over: bool,
+}
+
+/// The runs of a group at one of its batches.
+#[derive(Clone)]
+struct GroupFigures {
+    account: Arc<str>,
+    batch: u64,
+    /// The clock at the last tick before, unix ns.
+    at: u64,
+    runs: Arc<[FlowRun]>,
+}
+
+impl GroupFigures {
+    /// Its runs and sessions, each with whether it is over.
+    fn flows(&self) -> impl Iterator<Item = ((Scope, Names, Usage), bool)> {
+        let mut sessions: BTreeMap<&str, (Names, Usage, bool)> = BTreeMap::new();
+        for run in &*self.runs {
+            let session = sessions.entry(&run.session).or_insert_with(|| (Names::default(), Usage::default(), true));
+            session.0.fill_from(&Names { run: None, ..run.shown.clone() });
+            (session.1, session.2) = (session.1.plus(run.usage), session.2 && run.is_over);
+        }
+        let runs = self.runs.iter().map(|run| ((Scope::Run, run.shown.clone(), run.usage), run.is_over));
+        let sessions = sessions.into_values().map(|(names, usage, is_over)| ((Scope::Session, names, usage), is_over));
+        runs.chain(sessions)
+    }
+}
+
+#[derive(Default)]
+pub(super) struct FiguresCache {
+    groups: Mutex<BoundedMap<u32, GroupFigures, KEPT_FIGURES>>,
+    /// When the gauges were set, in [`GAUGE_INTERVAL`]s.
+    gauges_set: AtomicU64,
+    knows_fleet: AtomicBool,
+}
+
+fn model_of(item: &ObservedItem) -> u32 {
+    item.call.as_ref().map_or(0, |call| call.model)
+}
+
+/// What an item's call used, if its record is the one that counts, or a correction.
+fn spending_of(item: &ObservedItem) -> Option<Spending> {
+    let call = item.call.as_ref()?;
+    let is_covered = item.flags & flag::COVERED != 0;
+    let (atto_usd, model_calls) = match call.price_quality {
+        price_quality::PRICED => (call.atto, 1),
+        price_quality::CHANGE => (call.atto, 0),
+        price_quality::UNPRICED | price_quality::UNKNOWN if item.flags & flag::ANSWERED != 0 => (0, 1),
+        _ => return None,
+    };
+    Some(Spending { atto_usd, is_covered, model_calls, tool_calls: 0 })
+}
+
+/// Adds what a committed batch used to the ledger. `new_tools`: the tool calls that it reports first.
+pub(super) fn add_spending(
+    ledger: &mut Ledger,
+    observation: &BatchObservation,
+    spenders: &ShownNames,
+    new_tools: &[NewToolCall],
+) {
+    if ledger.is_empty() {
+        return;
+    }
+    let tool_spending = |call: &NewToolCall| {
+        let item = observation.items.get(call.item).filter(|_| call.ran)?;
+        Some((item, Spending { tool_calls: 1, ..Spending::default() }))
+    };
+    let calls = observation.items.iter().filter_map(|item| Some((item, spending_of(item)?)));
+    for (item, used) in calls.chain(new_tools.iter().filter_map(tool_spending)) {
+        if let Some(names) = spenders.get(&(item.attribution, model_of(item))) {
+            ledger.add(&observation.account, names, used, observation.received);
+        }
+    }
+}
+
+impl RunTracker {
+    /// The records of answers and grants in a batch that tollgate itself made, as an effect.
+    pub(super) fn record_effect(&self, batch: &Batch) -> Option<Effect> {
+        let (origin, payload) = (&batch.origin, &batch.payload);
+        let is_own = origin.trust == Trust::Internal && payload.signal() == Signal::Traces && !origin.repeat;
+        if !is_own || self.settings.budgets.is_empty() {
+            return None;
+        }
+        let is_record = |node: &_| payload.text(*node, TextField::Name) == RECORD_SPAN;
+        let records: Vec<BudgetRecord> =
+            payload.items().filter(is_record).filter_map(|node| BudgetRecord::read(payload, node)).collect();
+        let news = BudgetNews { account: origin.account.to_string(), received: origin.received.0, records };
+        let mut body = vec![EFFECT];
+        put(&news, &mut body);
+        (!news.records.is_empty()).then(|| Effect::new(Arc::clone(&self.id), body))
+    }
+
+    /// Applies answers and grants.
+    pub(super) fn apply_records(&self, news: &BudgetNews, owner: &RunOwner) {
+        let mut state = self.state.lock();
+        for record in &news.records {
+            state.ledger.apply(&news.account, record, news.received);
+            if owner.is_here() && state.has_ticked() {
+                self.metrics.count_decision(&record.budget, record.kind.as_str());
+            }
+        }
+    }
+
+    /// The replicas of a fleet tell each other their effects, so that sums of budgets are the fleet's.
+    pub fn join_fleet(&self) {
+        self.figures.knows_fleet.store(true, Ordering::Relaxed);
+    }
+
+    /// The names of a batch's items as budgets know them; made before the state is locked, because it takes time.
+    pub(super) fn shown_names(&self, observation: &BatchObservation) -> ShownNames {
+        let mut shown = ShownNames::new();
+        if self.settings.budgets.is_empty() {
+            return shown;
+        }
+        let account = &*observation.account;
+        let name = |number| numbered(&observation.names, number).map(|name| &**name).filter(|name| !name.is_empty());
+        let label = |number| name(number).map(|text| self.ids.redact_column(account, text).into_owned());
+        for item in observation.items.iter().filter(|item| item.call.is_some() || item.tool.is_some()) {
+            let Attribution { tenant, feature, user, issue, service, .. } = item.attribution;
+            shown.entry((item.attribution, model_of(item))).or_insert_with(|| Names {
+                user: name(user).map(|text| self.ids.pseudonym(account, text)),
+                tenant: name(tenant).map(|text| self.ids.shown_id(account, text).into_owned()),
+                feature: label(feature),
+                issue: label(issue),
+                service: label(service),
+                model: label(model_of(item)),
+                ..Names::default()
+            });
+        }
+        shown
+    }
+
+    /// The question with the names that pages show, and with what is known of its run and session.
+    fn complete_question(&self, asked: &Question) -> (Question, Known, u64) {
+        let account = &*asked.account;
+        let shown_id = |id: &Option<String>| id.as_deref().map(|id| self.ids.shown_id(account, id).into_owned());
+        let label =
+            |text: &Option<String>| text.as_deref().map(|text| self.ids.redact_column(account, text).into_owned());
+        let pseudonym = |id: &String| match id.starts_with(PREFIX) {
+            true => id.clone(),
+            false => self.ids.pseudonym(account, id),
+        };
+        let names = &asked.names;
+        let mut shown = Names {
+            run: shown_id(&names.run),
+            session: shown_id(&names.session),
+            user: names.user.as_ref().map(pseudonym),
+            tenant: shown_id(&names.tenant),
+            feature: label(&names.feature),
+            issue: label(&names.issue),
+            service: label(&names.service),
+            model: label(&names.model),
+        };
+        let (figures, now) = self.figures_of(asked);
+        let runs = figures.as_deref().unwrap_or_default();
+        let is_asked = |run: &&FlowRun| match (&names.session, &names.run, &asked.trace) {
+            (Some(session), ..) => run.session == *session,
+            (None, Some(named), _) => run.run == *named,
+            (None, None, trace) => trace.as_ref().is_some_and(|trace| run.trace == *trace),
+        };
+        let first = runs.iter().find(is_asked);
+        let of_session = || runs.iter().filter(|run| first.is_some_and(|first| run.session == first.session));
+        // a run that is over is not the one that asks, unless it is named
+        let current = match &names.run {
+            Some(named) => of_session().find(|run| run.run == *named),
+            None => of_session().filter(|run| !run.is_over).max_by_key(|run| run.start),
+        };
+        let session = first.map(|_| of_session().fold(Usage::default(), |sum, run| sum.plus(run.usage)));
+        for known in current.into_iter().chain(of_session()).map(|run| &run.shown) {
+            shown.fill_from(&Names { run: None, ..known.clone() });
+        }
+        shown.run = shown.run.or_else(|| current.and_then(|run| run.shown.run.clone()));
+        let known = Known { run: current.map(|run| run.usage), session };
+        (Question { names: shown, ..asked.clone() }, known, now)
+    }
+
+    /// The runs of the group that a question is about, and the time.
+    fn figures_of(&self, asked: &Question) -> (Option<Arc<[FlowRun]>>, u64) {
+        let (account, names) = (&*asked.account, &asked.names);
+        let session = names.session.as_deref().unwrap_or_default();
+        let keys = [
+            names.session.as_ref().map(|id| key_id(account, key_kind::SESSION, "", id)),
+            names.run.as_ref().map(|id| key_id(account, key_kind::RUN, session, id)),
+            asked.trace.as_ref().map(|id| key_id(account, key_kind::TRACE, "", id)),
+        ];
+        let (found, now) = {
+            let state = self.state.lock();
+            let id = keys.iter().flatten().find_map(|key| state.store.find_key(key)).map(|(id, _)| id);
+            (id.and_then(|id| Some((id, state.store.snapshot(id)?))), state.wall_or_max())
+        };
+        let Some((id, group)) = found else { return (None, now) };
+        let kept = self.figures.groups.lock().get(&id).cloned();
+        let is_recent = |kept: &GroupFigures| group.weight() > HEAVY && kept.at == now && kept.batch <= group.batch;
+        if let Some(kept) = kept.filter(|kept| kept.batch == group.batch || is_recent(kept)) {
+            return (Some(kept.runs), now);
+        }
+        (Some(self.make_figures(id, &group, now).runs), now)
+    }
+
+    fn make_figures(&self, id: u32, group: &ItemGroup, now: u64) -> GroupFigures {
+        let (account, runs) = (Arc::from(&*group.account), self.flow_runs(group, now).into());
+        let figures = GroupFigures { account, batch: group.batch, at: now, runs };
+        self.figures.groups.lock().insert_for(&*group.account, id, figures.clone(), 1);
+        figures
+    }
+
+    fn flow_runs(&self, group: &ItemGroup, now: u64) -> Vec<FlowRun> {
+        let context = self.aggregation_context();
+        let resolved = ResolvedRuns::resolve(group, &context);
+        let views = ViewBuilder { ids: &*self.ids, resolved: &resolved };
+        let flow_run = |run| {
+            let run: &super::run::Run = run;
+            let view = views.run_view(run, state_without_end(group, run));
+            let is_over = !view.state.is_live();
+            let end = if is_over { run.last } else { now };
+            let total = run.totals.total();
+            FlowRun {
+                run: run.id_text.clone(),
+                session: run.session.clone(),
+                trace: view.trace,
+                usage: Usage {
+                    atto_usd: total.atto_usd,
+                    covered_atto_usd: total.covered_atto_usd,
+                    model_calls: total.calls,
+                    iterations: run.totals.iterations,
+                    tool_calls: run.totals.tool_calls(),
+                    seconds: if run.start == 0 { 0 } else { end.saturating_sub(run.start) / 1_000_000_000 },
+                },
+                shown: Names {
+                    run: Some(view.run),
+                    session: Some(view.session),
+                    user: view.user,
+                    tenant: view.tenant,
+                    feature: view.feature,
+                    issue: view.issue,
+                    service: view.service,
+                    model: None,
+                },
+                start: run.start,
+                is_over,
+            }
+        };
+        resolved.runs.iter().map(flow_run).collect()
+    }
+
+    /// Notes what the runs of an evaluated group have used, if there are budgets for runs or sessions.
+    pub(super) fn watch_flows(&self, id: u32, group: &ItemGroup, now: u64) {
+        if !self.state.lock().ledger.has_flow_budgets() {
+            return;
+        }
+        let figures = self.make_figures(id, group, now);
+        let mut state = self.state.lock();
+        for (scope, names, usage) in figures.flows().filter(|(_, is_over)| !is_over).map(|(flow, _)| flow) {
+            state.ledger.watch_flow(scope, &group.account, &names, usage, now);
+        }
+    }
+
+    /// Fires and ends alerts of budgets, and sets their gauges.
+    pub(super) fn tick_budgets(&self) {
+        if self.settings.budgets.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        let now = state.wall_or_max();
+        let crossings = state.ledger.take_crossings();
+        let alerts = crossings.into_iter().map(|crossing| alert_of(crossing, now)).collect();
+        state.publish_budget_alerts(alerts, now, &self.metrics);
+        let is_due = now / GAUGE_INTERVAL != self.figures.gauges_set.swap(now / GAUGE_INTERVAL, Ordering::Relaxed);
+        let lines = if is_due { state.ledger.lines(&[], now) } else { Vec::new() };
+        drop(state);
+        self.metrics.set_budgets(&lines);
+    }
+}
+
+/// The alert of a crossing. Its subject is the budget; whose it is stands where other alerts name that.
+fn alert_of(crossing: Crossing, now: u64) -> Alert {
+    let Crossing { account, budget, scope, key, spent, limit, share } = crossing;
+    let only = |wanted: Scope| if scope == wanted { key.clone() } else { String::new() };
+    let is_over = spent >= limit;
+    Alert {
+        owner: RunOwner::Here,
+        rule: if is_over { AlertRule::BudgetExceeded } else { AlertRule::BudgetWarning },
+        run: only(Scope::Run),
+        session: only(Scope::Session),
+        trace: String::new(),
+        tool: format!("{budget} {key}"),
+        tenant: (scope == Scope::Tenant).then(|| key.clone()),
+        feature: (scope == Scope::Feature).then(|| key.clone()),
+        value: spent as f64 / limit as f64,
+        threshold: f64::from(share) / 10_000.0,
+        account,
+        since: now,
+        until: None,
+    }
+}
+
+impl BudgetDesk for RunTracker {
+    fn has_budgets(&self) -> bool {
+        !self.settings.budgets.is_empty()
+    }
+
+    fn knows_fleet(&self) -> bool {
+        self.figures.knows_fleet.load(Ordering::Relaxed)
+    }
+
+    fn answer(&self, question: &Question) -> Answer {
+        if self.settings.budgets.is_empty() {
+            return Answer::allow();
+        }
+        let (question, known, now) = self.complete_question(question);
+        self.state.lock().ledger.answer(&question, &known, now)
+    }
+
+    fn lines(&self) -> Vec<BudgetLine> {
+        let now = self.state.lock().wall_or_max();
+        let kept: Vec<GroupFigures> = self.figures.groups.lock().iter().map(|(_, figures)| figures.clone()).collect();
+        let flows = kept.iter().flat_map(|figures| {
+            let live = figures.flows().filter(|(_, is_over)| !is_over);
+            live.map(|((scope, names, usage), _)| (scope, figures.account.to_string(), names, usage))
+        });
+        let flows: Vec<_> = flows.collect();
+        self.state.lock().ledger.lines(&flows, now)
+    }
+}
