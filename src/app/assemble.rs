@@ -206,6 +206,7 @@ impl GatewayAssembler<'_> {
         let destinations = valid.exporters.iter().filter_map(ExporterDestination::from_exporter).collect();
         let (move_targets, exporter_deps) = (move_targets(&valid.exporters), self.exporter_deps());
         let (exporters, mut outlets) = build_exporters(valid.exporters, &exporter_deps)?;
+        self.history_setup.clients.set_budget_scopes(processors.named_budget_scopes());
         let receivers = self.build_receivers(valid.receivers, &processors)?;
         let mut listeners = receivers.listeners;
         let plan = EnginePlan {

@@ -9,7 +9,7 @@ use crate::app::gateway_keys;
 use crate::app::start_error::StartError;
 use crate::app::valid_settings::ValidSettings;
 use crate::components::{ProcessorSettings, id_text};
-use budgets::BudgetDesk;
+use budgets::{BudgetDesk, Scope};
 use command::keyfile::random_key;
 use command::tasks::Tasks;
 use config::file::PipelineConfig;
@@ -165,6 +165,13 @@ impl BuiltProcessors {
     pub(super) fn budget_desk(&self) -> Option<Arc<dyn BudgetDesk>> {
         let mut desks = self.trackers().map(|(_, tracker)| Arc::<RunTracker>::clone(tracker) as Arc<dyn BudgetDesk>);
         desks.find(|desk| desk.has_budgets())
+    }
+
+    /// What items must name so that budgets count them.
+    pub(super) fn named_budget_scopes(&self) -> Vec<&'static str> {
+        let named = [Scope::User, Scope::Tenant, Scope::Feature];
+        let has = |scope: &Scope| self.trackers().any(|(_, tracker)| tracker.has_budgets_by(*scope));
+        named.into_iter().filter(has).map(Scope::as_str).collect()
     }
 
     pub(super) fn take_tasks(&mut self) -> Vec<BackgroundTask> {

@@ -5,7 +5,7 @@
 //! disk, so the table begins empty at each start.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -34,6 +34,8 @@ pub(super) struct ClientSighting {
     /// The parts that items of these kinds carry unless they are switched off.
     pub(super) expected: BTreeSet<ContentPart>,
     pub(super) carried: BTreeSet<ContentPart>,
+    /// What its agents' items name: user, tenant or feature.
+    pub(super) named: BTreeSet<&'static str>,
 }
 
 pub(super) struct BatchSightings {
@@ -54,6 +56,7 @@ struct ClientRecord {
     last_sent: BTreeMap<&'static str, u64>,
     last_expected: BTreeMap<ContentPart, u64>,
     last_carried: BTreeMap<ContentPart, u64>,
+    named: BTreeSet<&'static str>,
 }
 
 impl ClientRecord {
@@ -73,9 +76,11 @@ impl ClientRecord {
         set_later(self.last_sent.entry(signal.as_str()).or_default());
         sighting.expected.iter().for_each(|part| set_later(self.last_expected.entry(*part).or_default()));
         sighting.carried.iter().for_each(|part| set_later(self.last_carried.entry(*part).or_default()));
+        self.named.extend(&sighting.named);
     }
 
-    fn to_json(&self, account: &str, name: &str, now: u64) -> Value {
+    /// `wanted`: what budgets need to be named.
+    fn to_json(&self, account: &str, name: &str, wanted: &[&'static str], now: u64) -> Value {
         let ago = |time: Option<&u64>| time.map(|time| now.saturating_sub(*time) as f64 / NS_PER_SECOND);
         let names = Signal::ALL.iter().map(|signal| signal.as_str());
         let sent = names.map(|name| (name.to_owned(), json!(ago(self.last_sent.get(name)))));
@@ -83,9 +88,11 @@ impl ClientRecord {
             let [expected, carried] = [&self.last_expected, &self.last_carried].map(|times| ago(times.get(part)));
             (part.as_str().to_owned(), json!({"expected": expected, "carried": carried}))
         });
+        let is_unnamed = |scope: &&&str| self.dialect.is_some() && !self.named.contains(**scope);
         json!({
             "account": account,
             "name": name,
+            "unnamed_for_budgets": wanted.iter().filter(is_unnamed).collect::<Vec<_>>(),
             "dialect": self.dialect,
             "version": Some(&*self.version).filter(|text| !text.is_empty()),
             "sdk": Some(&*self.sdk).filter(|text| !text.is_empty()),
@@ -100,11 +107,20 @@ type ClientRecords = BoundedMap<(Arc<str>, Box<str>), ClientRecord, MAX_CLIENTS>
 
 /// See the module.
 #[derive(Default)]
-pub struct ClientTable(Mutex<ClientRecords>);
+pub struct ClientTable {
+    clients: Mutex<ClientRecords>,
+    /// The scopes of the budgets.
+    wanted: OnceLock<Vec<&'static str>>,
+}
 
 impl ClientTable {
+    /// Sets the scopes of the budgets (`user`, `tenant`, …). Only the first call counts.
+    pub fn set_budget_scopes(&self, scopes: Vec<&'static str>) {
+        self.wanted.get_or_init(|| scopes);
+    }
+
     pub(super) fn add_batch(&self, batch: &BatchSightings) {
-        let mut clients = self.0.lock();
+        let mut clients = self.clients.lock();
         for sighting in &batch.clients {
             let key = (Arc::clone(&batch.account), sighting.name.clone());
             clients.update(&*batch.account, key, |client| client.update(sighting, batch.signal, batch.received));
@@ -113,11 +129,14 @@ impl ClientTable {
 
     /// The clients as JSON, the latest first. `now` is in unix ns; times are in seconds before it, `null` = never.
     pub fn to_json(&self, now: u64) -> Value {
-        let clients = self.0.lock();
+        let clients = self.clients.lock();
         let mut latest: Vec<_> = clients.iter().collect();
         latest.sort_by_key(|(key, record)| (std::cmp::Reverse(record.last_seen()), *key));
-        let clients: Vec<Value> =
-            latest.into_iter().map(|((account, name), record)| record.to_json(account, name, now)).collect();
+        let wanted = self.wanted.get().map(Vec::as_slice).unwrap_or_default();
+        let to_json = |((account, name), record): (&(Arc<str>, Box<str>), &ClientRecord)| {
+            record.to_json(account, name, wanted, now)
+        };
+        let clients: Vec<Value> = latest.into_iter().map(to_json).collect();
         json!({ "clients": clients })
     }
 }

@@ -172,6 +172,11 @@ impl RunTracker {
         self.figures.knows_fleet.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a budget is of this scope.
+    pub fn has_budgets_by(&self, scope: Scope) -> bool {
+        self.settings.budgets.iter().any(|budget| budget.scope == scope)
+    }
+
     /// The names of a batch's items as budgets know them; made before the state is locked, because it takes time.
     pub(super) fn shown_names(&self, observation: &BatchObservation) -> ShownNames {
         let mut shown = ShownNames::new();

@@ -56,6 +56,7 @@ impl ClientRecorder {
             sdk: format!("{language} {sdk}").trim().into(),
             expected: BTreeSet::new(),
             carried: BTreeSet::new(),
+            named: BTreeSet::new(),
         })
     }
 
@@ -75,6 +76,8 @@ impl ClientRecorder {
             let Some(client) = index.and_then(|index| clients.get_mut(index)) else { continue };
             client.dialect = client.dialect.or(item.dialect);
             client.expected.extend(expected_parts(item));
+            let names = [("user", &item.user), ("tenant", &item.tenant), ("feature", &item.feature)];
+            client.named.extend(names.into_iter().filter_map(|(scope, name)| name.as_ref().map(|_| scope)));
             for place in &item.content {
                 if !client.carried.contains(&place.part) && is_carried(payload, place) {
                     client.carried.insert(place.part);

@@ -37,6 +37,7 @@ impl IdPolicy for HidesAddresses {
 
 fn recorder() -> (ClientRecorder, Arc<ClientTable>) {
     let table = Arc::new(ClientTable::default());
+    table.set_budget_scopes(vec!["user", "tenant"]);
     (ClientRecorder::new(Arc::clone(&table), Arc::new(HidesAddresses)), table)
 }
 
@@ -116,6 +117,8 @@ fn recorded_clients_show_their_switches() {
     let plain = client_of("claude-code/plain");
     assert_eq!(plain["seconds_ago"], json!({"traces": 5.0, "metrics": 5.0, "logs": 5.0}));
     assert!(plain["version"].is_string(), "{plain}");
+    // it names its user, but no tenant
+    assert_eq!(plain["unnamed_for_budgets"], json!(["tenant"]));
 }
 
 fn span_of(resource: &Json) -> Payload {

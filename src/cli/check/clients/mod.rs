@@ -146,6 +146,12 @@ fn format_line(client: &Value, off: &[SwitchedOff], with_account: bool) -> Strin
     if !off.is_empty() {
         line.push_str(&format!("; off: {}", off.join(", ")));
     }
+    let unnamed = field(client, "unnamed_for_budgets").as_array().into_iter().flatten().filter_map(Value::as_str);
+    let unnamed: Vec<String> = unnamed.map(escape_unsafe).collect();
+    if !unnamed.is_empty() {
+        let scopes = unnamed.join(", ");
+        line.push_str(&format!("; names no {scopes}, so that budgets by {scopes} do not count it"));
+    }
     line.push('\n');
     line
 }

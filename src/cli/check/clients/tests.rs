@@ -34,6 +34,15 @@ fn a_line_names_the_settings() {
     assert_eq!(lines(&[old]), "claude-code 2.1.328: traces 2h ago\n");
 }
 
+/// Must not regress: a budget by user that a client can't count for is said, not silently empty.
+#[test]
+fn what_budgets_miss_is_said() {
+    let mut codex = client("codex_exec", &json!("codex-cli"), [json!(1.0), json!(1.0), json!(1.0)], &json!({}));
+    codex["unnamed_for_budgets"] = json!(["user"]);
+    let text = lines(&[codex]);
+    assert!(text.ends_with("; names no user, so that budgets by user do not count it\n"), "{text}");
+}
+
 /// A client that is in no table gets no advice, and a part that a client has no switch for is not called off. Names are
 /// made safe for a terminal, and accounts are shown only if there are several.
 #[test]
