@@ -152,6 +152,13 @@ pub struct Budget {
     pub contact: Option<String>,
 }
 
+impl Budget {
+    /// Whether an agent is ever stopped for it.
+    pub fn can_stop(&self) -> bool {
+        self.action != Action::Notify && !self.shadow
+    }
+}
+
 /// Validates budgets; the paths of problems begin with `budgets`.
 pub fn check(budgets: &BudgetsConfig, problems: &mut Vec<FieldProblem>) -> Vec<Budget> {
     if budgets.len() > MAX_BUDGETS {

@@ -10,13 +10,13 @@ use foldhash::{HashMap, HashMapExt as _};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use ::budgets::{Answer, BudgetDesk, BudgetLine, BudgetRecord, Crossing, Known, Names, Question, RECORD_SPAN};
+use ::budgets::{Answer, BudgetDesk, BudgetLine, BudgetRecord, Crossing, Known, Measure, Names, Question, RECORD_SPAN};
 use ::budgets::{Ledger, Scope, Spending, Usage};
 use kernel::bounded_map::BoundedMap;
 use kernel::pseudonym::PREFIX;
 use otlp::{Signal, TextField};
 use pipeline::{Batch, Effect, Trust};
-use runs::{Alert, AlertRule, RunOwner};
+use runs::{Alert, AlertRule, RunOwner, RunView, digest};
 
 use super::RunTracker;
 use super::codec::{put, take};
@@ -33,6 +33,8 @@ const EFFECT: u8 = 0xb7;
 const KEPT_FIGURES: usize = 1000;
 /// Above this weight of a group its figures may be a second old, so that questions don't resolve it again and again.
 const HEAVY: usize = 2000;
+/// Sessions that have asked, of which the process remembers the latest.
+const KEPT_SESSIONS: usize = 50_000;
 /// Time between two settings of the gauges, ns.
 const GAUGE_INTERVAL: u64 = 10_000_000_000;
 
@@ -98,6 +100,23 @@ pub(super) struct FiguresCache {
     /// When the gauges were set, in [`GAUGE_INTERVAL`]s.
     gauges_set: AtomicU64,
     knows_fleet: AtomicBool,
+}
+
+/// The sessions of which an agent or proxy has asked, in this process.
+#[derive(Default)]
+pub(super) struct AskedSessions(BoundedMap<u64, (), KEPT_SESSIONS>);
+
+impl AskedSessions {
+    fn add(&mut self, account: &str, session: &str) {
+        self.0.insert_for(account, digest(&[account, session]), (), 1);
+    }
+
+    /// What a run cost, in USD, of whose session nobody asked. A run that began before this process (`since`, unix ns)
+    /// counts as asked.
+    pub(super) fn unasked_cost(&self, run: &RunView, since: u64) -> Option<f64> {
+        let has_asked = self.0.get(&digest(&[&run.account, &run.session])).is_some();
+        (!has_asked && run.start >= since).then(|| Measure::Amount.to_f64(run.totals.atto_usd()))
+    }
 }
 
 fn model_of(item: &ObservedItem) -> u32 {
@@ -379,7 +398,11 @@ impl BudgetDesk for RunTracker {
             return Answer::allow();
         }
         let (question, known, now) = self.complete_question(question);
-        self.state.lock().ledger.answer(&question, &known, now)
+        let mut state = self.state.lock();
+        if let Some(session) = &question.names.session {
+            state.asked.add(&question.account, session);
+        }
+        state.ledger.answer(&question, &known, now)
     }
 
     fn lines(&self) -> Vec<BudgetLine> {

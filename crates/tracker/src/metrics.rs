@@ -28,6 +28,7 @@ pub(super) struct RunMetrics {
     pub(super) dropped_events: Counter,
     pub(super) dropped_ended_runs: Counter,
     pub(super) summed_items: Counter,
+    pub(super) unasked_cost: Gauge,
 }
 
 impl RunMetrics {
@@ -40,6 +41,7 @@ impl RunMetrics {
             dropped_events: meter.counter(&names::RUN_EVENTS_DROPPED, &[]),
             dropped_ended_runs: meter.counter(&names::ENDED_RUNS_DROPPED, &[]),
             summed_items: meter.counter(&names::RUN_ITEMS_SUMMED, &[]),
+            unasked_cost: meter.gauge(&names::BUDGET_UNASKED_USD, &[]),
         }
     }
 

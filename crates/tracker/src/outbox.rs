@@ -49,6 +49,14 @@ impl OutboxEvent {
         }
     }
 
+    /// The run, if it is over now.
+    pub(super) fn ended_run(&self) -> Option<&RunView> {
+        match self {
+            Self::Run(view, 0) => Some(view),
+            _ => None,
+        }
+    }
+
     /// The sums of a run's or session's calls.
     fn totals(&self) -> Option<&RunTotals> {
         match self {

@@ -12,7 +12,7 @@ use kernel::pseudonym::IdPolicy;
 use runs::{Alert, EndedRuns, RunOwner, RunView, SessionView};
 
 use super::alerts::{AlertEvaluator, RuleContext};
-use super::budgets::{self, ShownNames};
+use super::budgets::{self, AskedSessions, ShownNames};
 use super::codec::{put, put_list, take};
 use super::config::Settings;
 use super::continuations::{Continuations, SessionNews};
@@ -55,6 +55,9 @@ pub(super) struct TrackerState {
     pub(super) outbox: Outbox,
     /// What budgets have used.
     pub(super) ledger: Ledger,
+    pub(super) asked: AskedSessions,
+    /// Wall clock at the first tick.
+    since: u64,
     /// Set by the first tick: effects applied from then on are new, not replayed from the spool.
     has_ticked: bool,
 }
@@ -75,6 +78,8 @@ impl TrackerState {
             alerts: AlertEvaluator::default(),
             outbox: Outbox::default(),
             ledger,
+            asked: AskedSessions::default(),
+            since: u64::MAX,
             has_ticked: false,
         }
     }
@@ -134,6 +139,7 @@ impl TrackerState {
         let last_tick = self.wall.filter(|_| self.has_ticked);
         let passed = last_tick.map_or(0, |last| now.0.saturating_sub(last)).min(MAX_CLOCK_STEP);
         (self.wall, self.has_ticked) = (Some(now.0), true);
+        self.since = self.since.min(now.0);
         self.running = self.running.saturating_add(passed);
     }
 
@@ -326,6 +332,10 @@ impl TrackerState {
         let events = if owner.is_here() { events } else { Vec::new() };
         if let Some(metrics) = metrics {
             events.iter().for_each(|event| metrics.record_event(event));
+            let ended = events.iter().filter(|_| self.settings.budgets.iter().any(|budget| budget.can_stop()));
+            for run in ended.filter_map(OutboxEvent::ended_run) {
+                metrics.unasked_cost.increment(self.asked.unasked_cost(run, self.since).unwrap_or(0.0));
+            }
         }
         let dropped = self.outbox.push_events(events);
         metrics.into_iter().for_each(|metrics| metrics.dropped_events.increment(dropped));

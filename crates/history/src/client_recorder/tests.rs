@@ -117,8 +117,8 @@ fn recorded_clients_show_their_switches() {
     let plain = client_of("claude-code/plain");
     assert_eq!(plain["seconds_ago"], json!({"traces": 5.0, "metrics": 5.0, "logs": 5.0}));
     assert!(plain["version"].is_string(), "{plain}");
-    // it names its user, but no tenant
-    assert_eq!(plain["unnamed_for_budgets"], json!(["tenant"]));
+    assert_eq!(plain["unnamed_for_budgets"], json!([]));
+    assert_eq!(client_of("codex/exec")["unnamed_for_budgets"], json!(["user", "tenant"]));
 }
 
 fn span_of(resource: &Json) -> Payload {

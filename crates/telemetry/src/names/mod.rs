@@ -445,6 +445,8 @@ metrics_table! {
     BUDGET_SPENT = "agent_budget_spent", MetricKind::Gauge;
     /// The limits of these keys, with grants (labels: budget, key, measure).
     BUDGET_LIMIT = "agent_budget_limit", MetricKind::Gauge;
+    /// Cost in USD of ended runs of whose session no hook or proxy has asked, although a budget could stop them.
+    BUDGET_UNASKED_USD = "agent_budget_unasked_cost_usd_total", MetricKind::Sum;
     /// Alert messages for the webhook (label: outcome = sent, failed, or dropped from the full queue).
     ALERT_MESSAGES = "tollgate_alert_messages_total", MetricKind::Counter;
     /// Measures that were left out because they were negative, not finite or above 1e15.

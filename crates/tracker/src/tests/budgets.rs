@@ -159,6 +159,27 @@ fn a_restart_knows_sums_and_grants() {
     assert_eq!(spent(&ask(&other, of_user("ada"))), vec!["dev 0"]);
 }
 
+/// Must not regress: what sessions cost that never asked is counted, so that deleted hooks are seen.
+#[test]
+fn what_nobody_asked_for_is_counted() {
+    let meter = Meter::new();
+    let budgets = json!({"run": {"scope": "run", "amount": "1 USD", "action": "deny"}});
+    let line = Line::priced(tracker(&budgets, &meter), &meter, |_| {});
+    line.runs.tick(UnixNanos(T0 * 1_000_000_000));
+    for (trace, session) in [(7, "asks"), (8, "never")] {
+        let mut one = call(trace, session, &json!({}));
+        one["trace"] = json!(trace);
+        let agent = json!({"gen_ai.conversation.id": session, "gen_ai.agent.name": "a"});
+        play(&line, &[one, span("invoke_agent", [trace, 1, 0], [5, 30], &agent)]);
+    }
+    ask(&line.runs, of_session("asks"));
+    line.runs.tick(UnixNanos(NOW.0 + 200_000_000_000));
+    line.runs.tick(UnixNanos(NOW.0 + 300_000_000_000));
+    line.runs.tick(UnixNanos(NOW.0 + 400_000_000_000));
+    let text = meter.render();
+    assert!(text.contains("agent_budget_unasked_cost_usd_total 0.0035"), "{text}");
+}
+
 /// Must not regress: one alert at each share, which ends with the period.
 #[test]
 fn alerts_fire_once_and_end_with_the_period() {
