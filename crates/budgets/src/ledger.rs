@@ -89,6 +89,8 @@ pub struct Crossing {
     pub limit: i128,
     /// Hundredths of a percent of the limit that were crossed; 10,000 is the limit itself.
     pub share: u32,
+    /// When that was committed, unix ns.
+    pub at: u64,
 }
 
 /// What one key of a budget has used, for people and programs.
@@ -197,7 +199,7 @@ impl Ledger {
             };
             let sum = |measure| flow_amount(&defined.budget, measure, usage);
             let crossed = self.crossed_share(defined, account, key, at, sum);
-            self.note_crossing(index, (account, key, 0), crossed);
+            self.note_crossing(index, (account, key, 0), crossed, at);
         }
     }
 
@@ -405,7 +407,7 @@ impl Ledger {
         let Some(defined) = self.budgets.get(index) else { return };
         let sum = self.current_sum(defined, account, key, at);
         let crossed = self.crossed_share(defined, account, key, at, |measure| sum.map_or(0, |sum| sum.amount(measure)));
-        self.note_crossing(index, (account, key, begin), crossed);
+        self.note_crossing(index, (account, key, begin), crossed, at);
     }
 
     /// The limit that is used most, and the number of shares that it has crossed.
@@ -429,6 +431,7 @@ impl Ledger {
         index: usize,
         (account, key, begin): (&str, &str, u64),
         crossed: Option<(BudgetUse, u32)>,
+        at: u64,
     ) {
         let Some((worst, level)) = crossed else { return };
         let mut is_new = false;
@@ -440,7 +443,7 @@ impl Ledger {
         let share = defined.shares().filter(|share| *share <= worst.share()).last().unwrap_or(WHOLE);
         let BudgetUse { budget, key, spent, limit, .. } = worst;
         let (account, scope) = (account.to_owned(), defined.budget.scope);
-        self.crossings.push(Crossing { account, budget, scope, key, spent, limit, share });
+        self.crossings.push(Crossing { account, budget, scope, key, spent, limit, share, at });
     }
 
     /// The stored form.

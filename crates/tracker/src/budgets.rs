@@ -353,7 +353,7 @@ impl RunTracker {
         let mut state = self.state.lock();
         let now = state.wall_or_max();
         let crossings = state.ledger.take_crossings();
-        let alerts = crossings.into_iter().map(|crossing| alert_of(crossing, now)).collect();
+        let alerts = crossings.into_iter().map(alert_of).collect();
         state.publish_budget_alerts(alerts, now, &self.metrics);
         let is_due = now / GAUGE_INTERVAL != self.figures.gauges_set.swap(now / GAUGE_INTERVAL, Ordering::Relaxed);
         let lines = if is_due { state.ledger.lines(&[], now) } else { Vec::new() };
@@ -363,8 +363,8 @@ impl RunTracker {
 }
 
 /// The alert of a crossing. Its subject is the budget; whose it is stands where other alerts name that.
-fn alert_of(crossing: Crossing, now: u64) -> Alert {
-    let Crossing { account, budget, scope, key, spent, limit, share } = crossing;
+fn alert_of(crossing: Crossing) -> Alert {
+    let Crossing { account, budget, scope, key, spent, limit, share, at } = crossing;
     let only = |wanted: Scope| if scope == wanted { key.clone() } else { String::new() };
     let is_over = spent >= limit;
     Alert {
@@ -379,7 +379,7 @@ fn alert_of(crossing: Crossing, now: u64) -> Alert {
         value: spent as f64 / limit as f64,
         threshold: f64::from(share) / 10_000.0,
         account,
-        since: now,
+        since: at,
         until: None,
     }
 }

@@ -83,14 +83,19 @@ impl OutboxEvent {
             Self::Session(view) => digest(&["session", &view.account, &view.session, &view.start.to_string()]),
             Self::Alert(alert) => {
                 let [account, session, run] = [&*alert.account, &alert.session, &alert.run];
+                let is_of_run = !run.is_empty() || !session.is_empty();
                 // A rule fires once for a run or session; after a crash perhaps later, when its tenant is known, so
                 // neither time nor tenant is part of the identity. Drift may fire again.
-                let is_of_budget = alert.rule.is_of_budget();
-                if !is_of_budget && (!run.is_empty() || !session.is_empty()) {
+                if alert.rule.is_of_budget() {
+                    // each share fires once in a period, and of a run or session once
+                    let since = if is_of_run { 0 } else { alert.since };
+                    let [since, share] = [since, alert.threshold.to_bits()].map(|part| part.to_string());
+                    return digest(&["budget", account, &alert.tool, &since, &share]);
+                }
+                if is_of_run {
                     return digest(&["alert", alert.rule.as_str(), account, session, run]);
                 }
-                let budget = Some(&*alert.tool).filter(|_| is_of_budget);
-                let subject = budget.or(alert.tenant.as_deref()).or(alert.feature.as_deref()).unwrap_or("");
+                let subject = alert.tenant.as_deref().or(alert.feature.as_deref()).unwrap_or("");
                 digest(&["alert", alert.rule.as_str(), account, subject, &alert.since.to_string()])
             }
             Self::Investigation(account, agent_type, incident) => digest(&["case", account, agent_type, incident]),

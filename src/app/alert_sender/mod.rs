@@ -326,14 +326,16 @@ fn keep_pseudonym(id: &str, redact_id: impl Fn(&str) -> String) -> String {
     if id.starts_with(kernel::pseudonym::PREFIX) { id.to_owned() } else { redact_id(id) }
 }
 
-/// A digest of an alert's rule, account and subject: its run, else its session, else its tenant and feature.
+/// A digest of an alert's rule, account and subject: its run, else its session, else its tenant and feature; and the
+/// budget that it is about.
 fn alert_key(alert: &Alert) -> String {
     let subject = match (&*alert.run, &*alert.session) {
         ("", "") => ["", "", alert.tenant.as_deref().unwrap_or(""), alert.feature.as_deref().unwrap_or("")],
         ("", session) => ["", session, "", ""],
         (run, _) => [run, "", "", ""],
     };
-    let hash = Sha256::digest_list([alert.rule.as_str(), &alert.account].into_iter().chain(subject));
+    let budget = Some(&*alert.tool).filter(|_| alert.rule.is_of_budget());
+    let hash = Sha256::digest_list([alert.rule.as_str(), &alert.account].into_iter().chain(subject).chain(budget));
     hex::encode(hash.get(..16).unwrap_or(&[]))
 }
 
