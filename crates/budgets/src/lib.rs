@@ -16,7 +16,7 @@ mod sentence;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, BudgetDesk, Known, Names, Question, Usage};
+pub use answer::{Answer, BudgetDesk, BudgetUse, Known, Names, Question, Usage};
 pub use ledger::{BudgetLine, Crossing, Grant, Ledger, Spending};
 pub use record::{BudgetRecord, RECORD_SPAN, RecordKind, SCOPE_NAME};
 
