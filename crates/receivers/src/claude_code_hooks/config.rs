@@ -1,39 +1,54 @@
 //! The `claude_code_hooks` receiver's stanza and its checked [`ClaudeCodeHooksSettings`]. Every wait has a limit. `mod`
 //! opens the port.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::http_ports::auth_config::{AuthConfig, UNPROTECTED, read_auth};
+use super::hook_answers::ANSWER_TABLE;
+use super::save_work::SaveWork;
+use crate::http_ports::auth_config::{AuthConfig, UNPROTECTED, check_credentials, read_auth};
 use crate::http_ports::{ReceiverPortView, ReceiverPortsView, SettingsProblems, auth};
 use config::{ByteSize, FieldProblem, PortTls, TimeSpan};
+use kernel::secret::Secret;
 use net::{BodyLimits, Endpoint, listen, server_tls};
 
 /// Maximum time to receive one body, and the longest pause within it.
 const READ_TIMES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 /// Longest `answer_within`: agents wait for it.
 const MAX_ANSWER_TIME: Duration = Duration::from_secs(60);
+const DEFAULT_SAVE_WORK: [&str; 6] = ["git add", "git commit", "git stash", "git status", "git diff", "git push"];
 
 kernel::with_defaults! {
-    /// Receives the events of Claude Code's HTTP hooks, each as a span of the pipelines for traces. The agent never
-    /// waits longer than `answer_within` for an answer, and no answer decides anything.
+    /// Receives the events of Claude Code's HTTP hooks, each as a span of the pipelines for traces. With `budgets`, an
+    /// answer can stop the agent; agents of other makers and proxies ask on the same port. An answer never waits longer
+    /// than `answer_within` for a commit.
     #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields, default)]
     pub struct ClaudeCodeHooksConfig {
         /// Address to listen on: `host:port`, or `unix:/path`. With port 0 the system chooses a free port, which the
         /// log names. Default: `127.0.0.1:4319`, the port after those of OTLP.
         pub endpoint: String = "127.0.0.1:4319".to_owned(),
-        /// The path that hooks post to. Default: `/v1/hooks/claude-code`.
+        /// The path that hooks of Claude Code post to. Default: `/v1/hooks/claude-code`.
         pub path: String = "/v1/hooks/claude-code".to_owned(),
         /// Who may send, and as which account; a hook sets the header `authorization` in its `headers`. Without it
         /// every client may send, as account `default`.
         pub auth: Option<AuthConfig>,
+        /// Bearer tokens of each account that may only ask budgets, at `/v1/budget` and with hooks other than those of
+        /// Claude Code, and can send no telemetry. Requires `auth`, whose senders may ask too.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        pub budget_tokens: BTreeMap<String, Vec<Secret>>,
+        /// Commands by which an agent saves its work when a budget has stopped it. Only a single command counts,
+        /// without operators, redirections or substitutions; of the defaults with harmless options, of any other
+        /// exactly as it is written here. Default: `git add`, `commit`, `stash`, `status`, `diff` and `push`.
+        pub save_work: Vec<String> = DEFAULT_SAVE_WORK.map(str::to_owned).to_vec(),
         /// Certificate and key. Without this key the port serves plain text.
         pub tls: Option<PortTls>,
         /// How long a complete event may take to be stored before the hook is answered with 503; it is stored all the
-        /// same if the gateway can. Default: 500 ms.
+        /// same if the gateway can. An answer that stops the agent is given after this time in any case. Default: 500
+        /// ms.
         pub answer_within: TimeSpan = TimeSpan(Duration::from_millis(500)),
         /// Largest body of an event; a larger one is answered with 413. Default: 32 MiB.
         pub max_request_body_size: ByteSize = ByteSize::mib(32),
@@ -51,6 +66,10 @@ pub struct ClaudeCodeHooksSettings {
     pub path: String,
     /// Who may send; `None`: anyone.
     pub auth: Option<auth::AuthSettings>,
+    /// Who may only ask.
+    pub(super) askers: Option<auth::AuthSettings>,
+    /// The commands that stay allowed at a limit.
+    pub(super) save_work: SaveWork,
     /// How often the tokens file is checked for changes.
     pub reload: Duration,
     /// Certificate and key, if the port uses TLS.
@@ -100,6 +119,12 @@ impl ClaudeCodeHooksConfig {
         }
         let checks_clients = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
         let (auth, reload) = read_auth(self.auth.as_ref(), checks_clients, &mut problems);
+        let askers = self.read_askers(&mut problems);
+        let save_work = SaveWork::read(&self.save_work, &ANSWER_TABLE.save_work).unwrap_or_else(|index| {
+            let what = "must be one simple command, such as `git commit`, without quotes and operators";
+            problems.add(&format!("save_work[{index}]"), what);
+            SaveWork::default()
+        });
         let tls = self.tls.as_ref().map(|tls| problems.check_tls("tls", tls));
         let answer_within = problems.check_span("answer_within", self.answer_within);
         if answer_within > MAX_ANSWER_TIME {
@@ -120,6 +145,8 @@ impl ClaudeCodeHooksConfig {
             endpoint,
             path: self.path.clone(),
             auth,
+            askers,
+            save_work,
             reload,
             tls,
             answer_within,
@@ -127,5 +154,23 @@ impl ClaudeCodeHooksConfig {
             connections,
             notes,
         })
+    }
+
+    /// Who may only ask. A token that is also a sender's would send telemetry after all.
+    fn read_askers(&self, problems: &mut SettingsProblems) -> Option<auth::AuthSettings> {
+        let tokens = check_credentials("budget_tokens", "token", &self.budget_tokens, auth::check_token, problems);
+        if tokens.is_empty() {
+            return None;
+        }
+        let Some(auth) = &self.auth else {
+            problems.add("budget_tokens", "requires `auth`: without it everyone may send and ask");
+            return None;
+        };
+        let of_users = auth.users.values().flat_map(|user| &user.tokens);
+        let mut of_senders = auth.tokens.values().flatten().chain(of_users);
+        if of_senders.any(|sender| tokens.iter().any(|(_, token)| token.expose() == sender.expose())) {
+            problems.add("budget_tokens", "has a token that is also in `auth`, so it could send telemetry");
+        }
+        Some(auth::AuthSettings { tokens, ..auth::AuthSettings::default() })
     }
 }

@@ -123,7 +123,7 @@ pub(super) enum EventError {
     /// Not one JSON object in UTF-8, or one with too many fields.
     #[error("the body must be one JSON object in UTF-8 with at most 1024 fields")]
     NotAnObject,
-    #[error("`session_id` must be a text of 1 to 1024 bytes")]
+    #[error("the session's id (`session_id`; of Cursor `conversation_id`) must be a text of 1 to 1024 bytes")]
     NoSession,
     #[error("`hook_event_name` must be a text of 1 to 1024 bytes")]
     NoName,
@@ -139,23 +139,30 @@ pub(super) struct HookEvent<'a> {
 }
 
 impl<'a> HookEvent<'a> {
-    /// Reads an event.
+    /// Reads an event that has its session's id in the field `session`.
     ///
     /// # Errors
     /// The body is no event.
-    pub(super) fn parse(body: &'a [u8]) -> Result<Self, EventError> {
+    pub(super) fn parse(body: &'a [u8], session: &str) -> Result<Self, EventError> {
         let EventFields(fields) = serde_json::from_slice(body).map_err(|_| EventError::NotAnObject)?;
         // An escape takes at most six bytes for one.
         let raw_id = |key: &str| fields.get(key).filter(|raw| raw.get().len() <= 6 * MAX_ID_BYTES + 2);
         let id = |key: &str| read_text(raw_id(key)?).filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()));
         let name = id("hook_event_name").ok_or(EventError::NoName)?;
-        let session = id("session_id").ok_or(EventError::NoSession)?;
+        let session = id(session).ok_or(EventError::NoSession)?;
         let prompt = id("prompt_id");
         Ok(Self { name, session, prompt, fields })
     }
 
     pub(super) fn text(&self, key: &str) -> Option<String> {
         read_text(self.fields.get(key)?)
+    }
+
+    /// The text at a path of keys with dots.
+    pub(super) fn text_at(&self, path: &str) -> Option<String> {
+        let Some((first, rest)) = path.split_once('.') else { return self.text(path) };
+        let EventFields(below) = serde_json::from_str(self.fields.get(first)?.get()).ok()?;
+        rest.split_once('.').is_none().then(|| read_text(below.get(rest)?))?
     }
 
     /// A field that is a number: finite and not negative.

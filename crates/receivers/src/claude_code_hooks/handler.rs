@@ -1,40 +1,71 @@
-//! Answers the requests of hooks. The answer to a stored event is 200 with an empty body, by which Claude Code decides
-//! nothing; every other answer is an error that the client logs and passes over. An OK follows the engine's `Accepted`,
-//! so it means that the event is on disk. `span` makes the spans, `http_ports/reply` has the statuses.
+//! Answers the requests of hooks and of proxies. A hook of Claude Code is an event to store; where the client can be
+//! stopped, an event is also a question to the budgets, and so is each event of another client. An empty 200 decides
+//! nothing; an error is one that the client logs and passes over. A 200 that stops nobody means that the event is on
+//! disk. An answer that stops waits for its own records and for the event, but not longer than `answer_within`: it is
+//! given even if nothing could be stored. `span` makes the spans, `questions` asks, `http_ports/reply` has the statuses.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 use http::{Method, Request, Response, StatusCode, request};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 
+use super::budget_api::{self, BUDGET_PATH, CHECK_PATH, MAX_QUESTION_BYTES};
+use super::hook_answers::{CLAUDE_CODE, HOOKS_PATH, HookClient};
+use super::questions::{AskedEvent, BudgetQuestions, sign_question};
 use super::span::translate_event;
 use super::start_times::StartTimes;
 use crate::http_ports::http_request::parse_content_encoding;
 use crate::http_ports::reply::{self, BodyFormat, RequestRefusal};
 use crate::http_ports::web_pages::refuse_web_page;
-use crate::http_ports::{BodyTally, ChargedBody, ReceiverPort, Sender};
+use crate::http_ports::{AcceptedClients, BodyCollector, BodyTally, ChargedBody, PartialResult, ReceiverPort, Sender};
+use budgets::{Answer, Question, Verdict};
 use kernel::clock::{Clock, with_timeout};
+use net::collect::discard;
 use net::listen::{ReplyBody, RequestHandler};
-use net::{ContentEncoding, SlowUploads};
+use net::{BodyLimits, ClientAddress, ContentEncoding, SlowUploads};
 use otlp::Signal;
 use otlp::status::GrpcCode;
-use pipeline::{Outcome, Reason};
+use pipeline::{BytePermit, Outcome, Reason};
 
 /// While an event is translated, its texts are held as attributes and as the request; both are charged.
 const COPIES: usize = 2;
+/// How long the body of a request that a proxy asks about is read, to be thrown away.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
 
-/// Handles the requests of hooks.
+/// Handles the requests of hooks and proxies.
 pub(super) struct HookPort {
     pub(super) port: ReceiverPort,
+    /// The path of Claude Code's hooks.
     pub(super) path: String,
-    /// How long a complete event may take to be stored before it is answered.
+    /// Clients that may ask, but send nothing.
+    pub(super) askers: Option<AcceptedClients>,
+    /// How long an answer waits for a commit.
     pub(super) answer_within: Duration,
     pub(super) starts: Arc<StartTimes>,
+    pub(super) questions: Arc<BudgetQuestions>,
     pub(super) clock: Arc<dyn Clock>,
+}
+
+/// What a path serves.
+#[derive(Clone, Copy)]
+enum HookRoute {
+    /// Events of this client's hooks.
+    Hook(&'static HookClient),
+    /// Questions in JSON.
+    Budget,
+    /// Requests that a proxy asks about.
+    Check,
+}
+
+impl HookRoute {
+    /// Whether requests bring telemetry.
+    fn stores(self) -> bool {
+        matches!(self, Self::Hook(client) if client.stores_events())
+    }
 }
 
 impl RequestHandler for HookPort {
@@ -42,8 +73,8 @@ impl RequestHandler for HookPort {
         Box::pin(async move {
             let (parts, mut body) = request.into_parts();
             let mut sender = None;
-            match self.port.meters.time_answer(self.store_event(&parts, &mut body, &mut sender)).await {
-                Ok(()) => Response::new(reply::boxed(Empty::new())),
+            match self.port.meters.time_answer(self.answer(&parts, &mut body, &mut sender)).await {
+                Ok(response) => response,
                 Err(refusal) => self.port.answer_refused_http(&parts, body, &refusal, sender.as_ref()).await,
             }
         })
@@ -55,39 +86,164 @@ impl RequestHandler for HookPort {
 }
 
 impl HookPort {
-    /// Stores the event; `sender` is set as soon as it is known.
-    async fn store_event(
+    /// Answers a request; `sender` is set as soon as it is known.
+    async fn answer(
         &self,
         parts: &request::Parts,
         body: &mut Incoming,
         sender: &mut Option<Sender>,
-    ) -> Result<(), RequestRefusal> {
-        if parts.uri.path() != self.path {
-            let message = format!("hooks of Claude Code are served at {}", self.path);
-            return Err(RequestRefusal::new(GrpcCode::NotFound, StatusCode::NOT_FOUND, "not_found", message));
-        }
-        if parts.method != Method::POST {
+    ) -> Result<Response<ReplyBody>, RequestRefusal> {
+        let route = self.find_route(parts.uri.path())?;
+        if parts.method != Method::POST && !matches!(route, HookRoute::Check) {
             return Err(RequestRefusal::wrong_method("hooks must use POST").with_header("allow", "POST"));
         }
         if self.port.guards_browsers {
             refuse_web_page(parts, |_| false)?;
         }
-        let clients = &self.port.context.clients;
-        let sender = &*sender.insert(clients.identify(&parts.headers, &parts.extensions).await?);
+        let sender = &*sender.insert(self.identify(parts, route).await?);
         self.port.check_signal(Signal::Traces)?;
-        self.port.check_rate(&sender.account)?;
-        // A web page can't send this type to another origin without being asked, so it can't invent events.
-        if BodyFormat::from_headers(&parts.headers) != Some(BodyFormat::Json) {
-            return Err(RequestRefusal::unsupported("content_type", "the content type must be application/json"));
+        match route {
+            HookRoute::Hook(client) => self.answer_hook(client, parts, body, sender).await,
+            HookRoute::Budget => {
+                let question = budget_api::read_question(&self.read_question(parts, body, sender).await?)?;
+                let answer = self.ask(question, parts, sender).await?;
+                Ok(budget_api::write_answer(&answer, self.questions.knows_fleet()))
+            }
+            HookRoute::Check => {
+                discard(body, MAX_QUESTION_BYTES, DISCARD_TIME).await;
+                let answer = self.ask(budget_api::read_headers(&parts.headers)?, parts, sender).await?;
+                Ok(budget_api::write_check(&answer))
+            }
         }
-        let encoding = parse_content_encoding(&parts.headers)?;
+    }
+
+    fn find_route(&self, path: &str) -> Result<HookRoute, RequestRefusal> {
+        let name = if path == self.path { Some(CLAUDE_CODE) } else { path.strip_prefix(HOOKS_PATH) };
+        let check = path.strip_prefix(CHECK_PATH).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        match (name.and_then(HookClient::find), check) {
+            (Some(client), _) if path == self.path || !client.stores_events() => Ok(HookRoute::Hook(client)),
+            (_, Some(_)) => Ok(HookRoute::Check),
+            _ if path == BUDGET_PATH => Ok(HookRoute::Budget),
+            _ => {
+                let message = format!("hooks of Claude Code are served at {}", self.path);
+                Err(RequestRefusal::new(GrpcCode::NotFound, StatusCode::NOT_FOUND, "not_found", message))
+            }
+        }
+    }
+
+    /// The sender of a request. Who may only ask is no sender of telemetry.
+    async fn identify(&self, parts: &request::Parts, route: HookRoute) -> Result<Sender, RequestRefusal> {
+        if let Some(askers) = self.askers.as_ref().filter(|_| !route.stores())
+            && let Ok(asker) = askers.identify(&parts.headers, &parts.extensions).await
+        {
+            return Ok(asker);
+        }
+        self.port.context.clients.identify(&parts.headers, &parts.extensions).await
+    }
+
+    async fn answer_hook(
+        &self,
+        client: &'static HookClient,
+        parts: &request::Parts,
+        body: &mut Incoming,
+        sender: &Sender,
+    ) -> Result<Response<ReplyBody>, RequestRefusal> {
+        // A client that is refused for its rate would go on, so a question is answered all the same.
+        let is_admitted = !self.questions.has_budgets();
+        if is_admitted {
+            self.port.check_rate(&sender.account)?;
+        }
+        let encoding = check_json(parts)?;
         let tally = self.port.tally();
-        let request = self.read_event(&tally, (&sender.account, encoding), body).await;
-        let request = request.map_err(|refusal| self.port.charge_refused_body(&sender.account, &tally, refusal))?;
-        // The engine goes on with an event whose hook is not waited for any more.
-        let stored = with_timeout(&*self.clock, self.answer_within, self.port.submit(Signal::Traces, sender, request));
+        let read = self.read_event(client, &tally, (&sender.account, encoding), body).await;
+        let read = read.map_err(|refusal| self.port.charge_refused_body(&sender.account, &tally, refusal));
+        let (request, mut asked) = read?;
+        let answer = match &mut asked {
+            Some(AskedEvent { question, .. }) => {
+                sign_question(question, sender)?;
+                self.questions.answer(question)
+            }
+            None => Answer::allow(),
+        };
+        let question = asked.as_ref().map(|asked| &asked.question);
+        let stored = self.store_event(sender, request, is_admitted);
+        match join(stored, self.commit_records(question, &answer, parts, sender)).await {
+            (Err(refusal), ()) if answer.verdict == Verdict::Allow => return Err(refusal),
+            (stored, ()) => self.note_failure(stored, parts, sender),
+        }
+        let body = asked.map_or_else(String::new, |asked| self.questions.word_answer(&asked, &answer));
+        Ok(match body.is_empty() {
+            true => Response::new(reply::boxed(Empty::new())),
+            false => budget_api::json_response(StatusCode::OK, body),
+        })
+    }
+
+    /// Asks the budgets for a proxy.
+    async fn ask(
+        &self,
+        mut question: Question,
+        parts: &request::Parts,
+        sender: &Sender,
+    ) -> Result<Answer, RequestRefusal> {
+        sign_question(&mut question, sender)?;
+        let answer = self.questions.answer(&question);
+        self.commit_records(Some(&question), &answer, parts, sender).await;
+        Ok(answer)
+    }
+
+    /// Commits the records of an answer. A failure is logged and counted, and changes no answer.
+    async fn commit_records(
+        &self,
+        question: Option<&Question>,
+        answer: &Answer,
+        parts: &request::Parts,
+        sender: &Sender,
+    ) {
+        let Some(question) = question.filter(|_| !answer.records.is_empty()) else { return };
+        let request = self.questions.encode_records(&answer.records, question, self.clock.now().0);
+        let commit = async {
+            let mut permit = BytePermit::new();
+            let charged = self.port.context.inlet.charge(&mut permit, request.len()).await;
+            charged.map_err(|outcome| RequestRefusal::from_outcome(&outcome))?;
+            let request = ChargedBody { bytes: Bytes::from(request), permit };
+            self.port.submit_own(Signal::Traces, sender, request).await
+        };
+        let committed = self.await_commit(commit).await;
+        self.note_failure(committed, parts, sender);
+    }
+
+    /// Logs and counts a commit that failed beside an answer.
+    fn note_failure(&self, commit: Result<(), RequestRefusal>, parts: &request::Parts, sender: &Sender) {
+        if let Err(refusal) = commit {
+            self.port.meters.record_refusal(&refusal, ClientAddress::of(&parts.extensions), Some(&sender.account));
+        }
+    }
+
+    /// Stores an event, if there is one.
+    async fn store_event(
+        &self,
+        sender: &Sender,
+        request: ChargedBody,
+        is_admitted: bool,
+    ) -> Result<(), RequestRefusal> {
+        if request.bytes.is_empty() {
+            return Ok(());
+        }
+        if !is_admitted {
+            let refused =
+                |_: &RequestRefusal| self.port.context.inlet.charge_refused(&sender.account, request.bytes.len());
+            self.port.check_rate(&sender.account).inspect_err(refused)?;
+        }
+        self.await_commit(self.port.submit(Signal::Traces, sender, request)).await
+    }
+
+    /// Waits for a commit, but not longer than an answer may take. The engine goes on with it all the same.
+    async fn await_commit(
+        &self,
+        commit: impl Future<Output = Result<PartialResult, RequestRefusal>>,
+    ) -> Result<(), RequestRefusal> {
         let late = || RequestRefusal::from_outcome(&Outcome::Retry { after: None, reason: Reason::TimedOut });
-        match stored.await.unwrap_or_else(|| Err(late()))? {
+        match with_timeout(&*self.clock, self.answer_within, commit).await.unwrap_or_else(|| Err(late()))? {
             None => Ok(()),
             // An event is one span: an OK for a part of it would be one for nothing.
             Some(partial) => {
@@ -97,20 +253,48 @@ impl HookPort {
         }
     }
 
-    /// Reads an event and makes the request for it.
+    /// Reads an event, and makes the request for it if it is to be stored.
     async fn read_event(
         &self,
+        client: &'static HookClient,
         tally: &BodyTally<'_>,
         (account, encoding): (&Arc<str>, ContentEncoding),
         body: &mut Incoming,
-    ) -> Result<ChargedBody, RequestRefusal> {
+    ) -> Result<(ChargedBody, Option<AskedEvent>), RequestRefusal> {
         let intake = self.port.intake(tally);
         let body = ReceiverPort::read_inflated(&intake, encoding, body).await?;
-        let (now, starts, account) = (self.clock.now().0, Arc::clone(&self.starts), Arc::clone(account));
+        let (now, account) = (self.clock.now().0, Arc::clone(account));
+        let (starts, questions) = (Arc::clone(&self.starts), Arc::clone(&self.questions));
         let translate = move |bytes: Bytes| {
-            let request = translate_event(&bytes, &account, now, &starts);
-            request.map_err(|error| RequestRefusal::malformed_body(error.to_string()))
+            let event = client.parse_event(&bytes);
+            let event = event.map_err(|error| RequestRefusal::malformed_body(error.to_string()))?;
+            let stored = client.stores_events().then(|| translate_event(&event, &account, now, &starts));
+            Ok((stored.unwrap_or_default(), questions.read_event(client, &event)))
         };
         self.port.convert_body(&intake, body, ("hook", COPIES), translate).await
     }
+
+    /// Reads the body of a question in JSON.
+    async fn read_question(
+        &self,
+        parts: &request::Parts,
+        body: &mut Incoming,
+        sender: &Sender,
+    ) -> Result<Bytes, RequestRefusal> {
+        let encoding = check_json(parts)?;
+        let tally = self.port.tally();
+        let limits = BodyLimits { wire: MAX_QUESTION_BYTES, inflated: MAX_QUESTION_BYTES, ..self.port.limits };
+        let intake = BodyCollector { limits: &limits, ..self.port.intake(&tally) };
+        let read = ReceiverPort::read_inflated(&intake, encoding, body).await;
+        read.map(|read| read.bytes).map_err(|refusal| self.port.charge_refused_body(&sender.account, &tally, refusal))
+    }
+}
+
+/// Checks that the body is JSON, and returns its encoding. A web page can't send this type to another origin without
+/// being asked, so it can't invent events.
+fn check_json(parts: &request::Parts) -> Result<ContentEncoding, RequestRefusal> {
+    if BodyFormat::from_headers(&parts.headers) != Some(BodyFormat::Json) {
+        return Err(RequestRefusal::unsupported("content_type", "the content type must be application/json"));
+    }
+    parse_content_encoding(&parts.headers)
 }

@@ -1,15 +1,20 @@
 //! The `claude_code_hooks` receiver: takes the events that Claude Code posts to hooks of type `http`, and makes a span
-//! of each, named as claude-otel-hooks names it. An answer never decides anything and never waits long, because the
-//! agent waits for it; a 200 means that the event is on disk. The ids of spans follow from the event alone, so nothing
-//! is lost with the process. `http_ports` has what receivers share, `genai` the dialect of the spans.
+//! of each, named as claude-otel-hooks names it. The ids of spans follow from the event alone, so nothing is lost with
+//! the process. Where the client can be stopped, the answer is that of the budgets (`budgets::BudgetDesk`); hooks of
+//! other clients, and proxies, only ask. No answer waits long, because the agent waits for it. `http_ports` has what
+//! receivers share, `genai` the dialect of the spans.
 //!
 //! Three states as in `otlp`: [`ClaudeCodeHooksReceiver`] (built), [`BoundClaudeCodeHooks`] (port taken),
 //! [`RunningClaudeCodeHooks`].
 
+mod budget_api;
 mod config;
 mod event;
 mod event_table;
 mod handler;
+mod hook_answers;
+mod questions;
+mod save_work;
 mod span;
 mod span_ids;
 mod start_times;
@@ -21,14 +26,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use config::{ClaudeCodeHooksConfig, ClaudeCodeHooksSettings};
+pub use hook_answers::{HOOKS_PATH, HookClient, map_texts};
 
 use self::handler::HookPort;
+use self::questions::BudgetQuestions;
 use self::start_times::StartTimes;
 use crate::http_ports::web_pages::needs_guard;
 use crate::http_ports::{
     AcceptedClients, PortReceiver, ReceiverContext, ReceiverMetrics, ReceiverOpenError, ReceiverPort, ReloadableFiles,
     drain_ports,
 };
+use budgets::BudgetDesk;
 use kernel::clock::Clock;
 use net::Spawn;
 use net::listen::{self, RunningPort};
@@ -50,7 +58,9 @@ impl PortReceiver<ClaudeCodeHooksSettings> {
         let clients = self.read_clients(self.settings.auth.clone(), CREDENTIAL_PLACE)?;
         let (port, tls) = self.open(&self.settings.endpoint, self.settings.tls.clone()).await?;
         let files = ReloadableFiles { clients: Arc::clone(&clients), tls: tls.into_iter().collect() };
-        Ok(BoundClaudeCodeHooks { id: self.id, settings: self.settings, clients, files, port })
+        let askers = self.settings.askers.clone().map(|askers| AcceptedClients::read(Some(askers), CREDENTIAL_PLACE));
+        let askers = askers.transpose()?;
+        Ok(BoundClaudeCodeHooks { id: self.id, settings: self.settings, clients, askers, files, port, desk: None })
     }
 }
 
@@ -59,14 +69,22 @@ pub struct BoundClaudeCodeHooks {
     id: Arc<str>,
     settings: ClaudeCodeHooksSettings,
     clients: Arc<AcceptedClients>,
+    askers: Option<AcceptedClients>,
     files: ReloadableFiles,
     port: listen::BoundPort,
+    desk: Option<Arc<dyn BudgetDesk>>,
 }
 
 impl BoundClaudeCodeHooks {
     /// Address of the port; `None` for a unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.port.address()
+    }
+
+    /// Asks these budgets; without them no answer stops anybody.
+    #[must_use]
+    pub fn with_budgets(self, desk: Option<Arc<dyn BudgetDesk>>) -> Self {
+        Self { desk, ..self }
     }
 
     /// Starts to accept connections and submits events to `inlet`; `tasks` spawns background work.
@@ -102,6 +120,8 @@ impl BoundClaudeCodeHooks {
         let handler = HookPort {
             port,
             path: self.settings.path,
+            askers: self.askers,
+            questions: Arc::new(BudgetQuestions::new(self.desk, self.settings.save_work)),
             answer_within: self.settings.answer_within,
             starts: Arc::new(StartTimes::default()),
             clock,

@@ -13,7 +13,7 @@ use proto::trace::v1::span::SpanKind;
 use proto::trace::v1::status::StatusCode;
 use proto::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 
-use super::event::{EventError, HookEvent};
+use super::event::HookEvent;
 use super::event_table::{EVENT_TABLE, EventOutcome, EventShape, FieldForm, FieldRule, Interval, OTHER_SHAPE};
 use super::span_ids::SpanPlace;
 use super::start_times::{StartTimes, interval_key};
@@ -27,31 +27,22 @@ const MAX_NAME: usize = 64;
 const NANOS_PER_MS: f64 = 1e6;
 
 /// Makes the request of one event. `now`: the time of arrival, unix ns; the clock of the client is never used.
-///
-/// # Errors
-/// The body is no event.
-pub(super) fn translate_event(
-    body: &[u8],
-    account: &str,
-    now: u64,
-    starts: &StartTimes,
-) -> Result<Vec<u8>, EventError> {
-    let event = HookEvent::parse(body)?;
+pub(super) fn translate_event(event: &HookEvent<'_>, account: &str, now: u64, starts: &StartTimes) -> Vec<u8> {
     let shape = EVENT_TABLE.find_shape(&event.name).unwrap_or(&OTHER_SHAPE);
     // the prompt that is named by the events of a session is only the last one
     let turn = event.prompt.as_deref().filter(|_| !shape.span.starts_with("claude_code.session."));
-    let start = start_time(&event, shape, turn, (account, now), starts);
-    let place = SpanPlace::of_event(&event, shape, turn, now);
-    let mut attributes = SpanAttributes::new(&event);
+    let start = start_time(event, shape, turn, (account, now), starts);
+    let place = SpanPlace::of_event(event, shape, turn, now);
+    let mut attributes = SpanAttributes::new(event);
     if let Some(turn) = turn {
         attributes.add_text("turn.id", turn.to_owned());
     }
-    attributes.add_shape(&event, shape, start.map(|start| now.saturating_sub(start)));
+    attributes.add_shape(event, shape, start.map(|start| now.saturating_sub(start)));
     let status = match &shape.outcome {
         EventOutcome::None => None,
         EventOutcome::Ok => Some(Status { code: StatusCode::Ok as i32, ..Status::default() }),
         EventOutcome::Failed(default) => {
-            let message = attributes.add_error_type(&event, default);
+            let message = attributes.add_error_type(event, default);
             Some(Status { code: StatusCode::Error as i32, message })
         }
     };
@@ -63,11 +54,11 @@ pub(super) fn translate_event(
         kind: SpanKind::Internal as i32,
         start_time_unix_nano: start.unwrap_or(now),
         end_time_unix_nano: now,
-        attributes: attributes.finish(&event),
+        attributes: attributes.finish(event),
         status,
         ..Span::default()
     };
-    Ok(request(span).encode_to_vec())
+    request(span).encode_to_vec()
 }
 
 /// When the span began, if the event or an earlier one says so.

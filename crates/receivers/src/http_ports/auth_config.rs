@@ -147,8 +147,8 @@ fn auth_settings(auth: &AuthConfig, checks_clients: bool, problems: &mut Setting
     for path in unchecked.filter(|_| !checks_clients) {
         problems.add(&path, "requires `client_ca_file` under the port's `tls`, which verifies client certificates");
     }
-    let tokens = check_credentials("tokens", "token", &auth.tokens, auth::check_token, problems);
-    let basic = check_credentials("basic", "user", &auth.basic, auth::check_basic, problems);
+    let tokens = check_credentials("auth.tokens", "token", &auth.tokens, auth::check_token, problems);
+    let basic = check_credentials("auth.basic", "user", &auth.basic, auth::check_basic, problems);
     let mut certificates = BTreeMap::new();
     for (name, account) in &auth.certificates {
         if let Err(what) = auth::check_account(account) {
@@ -239,7 +239,7 @@ fn oidc_settings(
 }
 
 /// Validates the credentials of each account.
-fn check_credentials(
+pub(crate) fn check_credentials(
     key: &str,
     kind: &str,
     written: &BTreeMap<String, Vec<Secret>>,
@@ -248,7 +248,7 @@ fn check_credentials(
 ) -> Vec<(Arc<str>, Secret)> {
     let (mut credentials, mut account_by_secret) = (Vec::new(), BTreeMap::new());
     for (account, list) in written {
-        let path = format!("auth.{key}.{account}");
+        let path = format!("{key}.{account}");
         if let Err(what) = auth::check_account(account) {
             problems.add(&path, what);
         }

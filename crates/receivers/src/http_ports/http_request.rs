@@ -40,29 +40,30 @@ impl ReceiverPort {
         inflated.map_err(|error| RequestRefusal::inflate_failed(encoding, &error))
     }
 
-    /// Converts a body to a request, on a blocking thread named `task` if it is large. During the conversion the budget
+    /// Converts a body to a request, on a blocking thread named `task` if it is large, and to whatever else `convert`
+    /// finds in it. During the conversion the budget
     /// is charged for the body and `copies` times its size; afterwards for the size of the request.
     ///
     /// # Errors
     /// The budget has no room, or `convert` refuses the body.
-    pub(crate) async fn convert_body(
+    pub(crate) async fn convert_body<T: Send + 'static>(
         &self,
         intake: &BodyCollector<'_>,
         ChargedBody { bytes, mut permit }: ChargedBody,
         (task, copies): (&'static str, usize),
-        convert: impl FnOnce(Bytes) -> Result<Vec<u8>, RequestRefusal> + Send + 'static,
-    ) -> Result<ChargedBody, RequestRefusal> {
+        convert: impl FnOnce(Bytes) -> Result<(Vec<u8>, T), RequestRefusal> + Send + 'static,
+    ) -> Result<(ChargedBody, T), RequestRefusal> {
         let size = bytes.len();
         intake.charge(&mut permit, size.saturating_mul(copies)).await.map_err(RequestRefusal::body_failed)?;
         let work = move || convert(bytes);
         let converted =
             if size <= MAX_INLINE_BYTES { Some(work()) } else { run_blocking(&*self.context.tasks, task, work).await };
         let lost = || RequestRefusal::from_outcome(&Outcome::Retry { after: None, reason: Reason::Lost });
-        let request = converted.ok_or_else(lost)??;
+        let (request, found) = converted.ok_or_else(lost)??;
         let missing = request.len().saturating_sub(permit.bytes());
         intake.charge(&mut permit, missing).await.map_err(RequestRefusal::body_failed)?;
         permit.release(permit.bytes().saturating_sub(request.len()));
-        Ok(ChargedBody { bytes: Bytes::from(request), permit })
+        Ok((ChargedBody { bytes: Bytes::from(request), permit }, found))
     }
 
     /// Records a refused request, and gives the response to it after the rest of an HTTP/1.1 body was read.

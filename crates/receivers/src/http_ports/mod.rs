@@ -23,7 +23,7 @@ pub use port::PortReceiver;
 pub use view::{ReceiverPortView, ReceiverPortsView};
 
 pub(crate) use auth::{AcceptedClients, Sender};
-pub(crate) use body_collector::{BodyTally, ChargedBody};
+pub(crate) use body_collector::{BodyCollector, BodyTally, ChargedBody};
 pub(crate) use metrics::ReceiverMetrics;
 pub(crate) use port::{PartialResult, ReceiverContext, ReceiverPort, drain_ports};
 pub(crate) use reload::ReloadableFiles;

@@ -193,6 +193,26 @@ impl ReceiverPort {
         sender: &Sender,
         request: ChargedBody,
     ) -> Result<PartialResult, RequestRefusal> {
+        self.submit_as(self.context.trust, signal, sender, request).await
+    }
+
+    /// Submits a request that tollgate made for `sender`.
+    pub(crate) async fn submit_own(
+        &self,
+        signal: Signal,
+        sender: &Sender,
+        request: ChargedBody,
+    ) -> Result<PartialResult, RequestRefusal> {
+        self.submit_as(Trust::Internal, signal, sender, request).await
+    }
+
+    async fn submit_as(
+        &self,
+        trust: Trust,
+        signal: Signal,
+        sender: &Sender,
+        request: ChargedBody,
+    ) -> Result<PartialResult, RequestRefusal> {
         if request.bytes.is_empty() {
             return Ok(None);
         }
@@ -206,7 +226,7 @@ impl ReceiverPort {
             identity: sender.identity.clone(),
             receiver: Arc::clone(&context.id),
             transport: self.transport,
-            trust: context.trust,
+            trust,
             effects: Vec::new(),
             source_record: None,
         };

@@ -113,13 +113,15 @@ impl HttpPort {
         let limit = self.port.limits.inflated;
         // An empty body is invalid JSON, although it is a valid protobuf message.
         let decode = move |bytes: Bytes| {
-            json::decode_within(signal, &bytes, limit).map_err(|error| match error.is_too_large() {
+            let decoded = json::decode_within(signal, &bytes, limit);
+            decoded.map(|request| (request, ())).map_err(|error| match error.is_too_large() {
                 true => RequestRefusal::from_outcome(&Outcome::Refused { reason: Reason::TooLarge }),
                 false => RequestRefusal::malformed_body(error.to_string()),
             })
         };
         // Protobuf is smaller than its JSON as a rule.
-        self.port.convert_body(&intake, inflated, ("json", 1), decode).await
+        let (request, ()) = self.port.convert_body(&intake, inflated, ("json", 1), decode).await?;
+        Ok(request)
     }
 
     fn find_signal(&self, path: &str) -> Result<Signal, RequestRefusal> {

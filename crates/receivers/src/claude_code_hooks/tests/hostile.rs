@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 
-use super::super::event::{EventError, HookEvent};
 use super::*;
 
 fn error(body: &[u8]) -> Option<EventError> {
@@ -158,7 +157,7 @@ proptest! {
     #[test]
     fn sound_texts_are_unchanged(value in any::<String>()) {
         let body = format!(r#"{{"session_id":"s","hook_event_name":"X","a":{}}}"#, serde_json::to_string(&value).expect("json"));
-        let event = HookEvent::parse(body.as_bytes()).expect("an event");
+        let event = HookEvent::parse(body.as_bytes(), "session_id").expect("an event");
         prop_assert_eq!(event.text("a"), Some(value));
     }
 }

@@ -1,7 +1,11 @@
-//! Events to spans by golden cases, hostile events, and the port's answers over real sockets.
+//! Events to spans by golden cases, hostile events, answers of budgets by golden cases, and the port's answers over real
+//! sockets.
 
+mod answers;
+mod budget_questions;
 mod golden;
 mod hostile;
+mod saved_work;
 mod settings;
 mod sockets;
 
@@ -10,12 +14,17 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
-use super::span::translate_event;
+use super::event::{EventError, HookEvent};
+use super::span;
 use super::start_times::StartTimes;
 
 /// 2026-11-20T09:00:00Z
 const NOON: u64 = 1_795_165_200_000_000_000;
 const SECOND: u64 = 1_000_000_000;
+
+fn translate_event(body: &[u8], account: &str, now: u64, starts: &StartTimes) -> Result<Vec<u8>, EventError> {
+    Ok(span::translate_event(&HookEvent::parse(body, "session_id")?, account, now, starts))
+}
 
 /// The span of an event that arrives at `now`.
 fn span_at(event: &str, now: u64, starts: &StartTimes) -> Span {

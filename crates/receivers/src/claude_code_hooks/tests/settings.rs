@@ -26,3 +26,23 @@ fn stanza_is_checked() {
     assert!(ports.limits.wire == 20 << 20 && ports.largest_request() <= 30 << 20);
     assert_eq!(ports.ports().ports.first().map(|port| port.key("tls")), Some("tls".to_owned()));
 }
+
+/// Who may only ask can't be someone who sends, and needs a port on which not everyone may.
+#[test]
+fn tokens_that_only_ask_are_apart() {
+    let paths = |json| settings(json).err().map(|all| all.into_iter().map(|one| one.path).collect::<Vec<_>>());
+    let [sender, asker] = ["0123456789abcdef", "fedcba9876543210"];
+    let of_users = json!({"users": {"alice": {"tokens": [asker]}}});
+    for (config, expected) in [
+        (
+            json!({"auth": {"tokens": {"a": [sender]}}, "budget_tokens": {"a": [asker], "b": ["another-token-0123"]}}),
+            None,
+        ),
+        (json!({"budget_tokens": {"a": [asker]}}), Some("budget_tokens")),
+        (json!({"auth": {"tokens": {"a": [sender]}}, "budget_tokens": {"a": [sender]}}), Some("budget_tokens")),
+        (json!({"auth": of_users, "budget_tokens": {"a": [asker]}}), Some("budget_tokens")),
+        (json!({"auth": {"tokens": {"a": [sender]}}, "budget_tokens": {"a": ["short"]}}), Some("budget_tokens.a[0]")),
+    ] {
+        assert_eq!(paths(config.clone()), expected.map(|path| vec![path.to_owned()]), "{config}");
+    }
+}

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde_json::json;
+use prost::Message as _;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::super::{ClaudeCodeHooksConfig, ClaudeCodeHooksReceiver, RunningClaudeCodeHooks};
-use super::*;
+use super::{ExportTraceServiceRequest, NOON, event};
+use budgets::BudgetDesk;
 use fixtures::until::until;
 use kernel::clock::{Clock, ManualClock, SystemClock, UnixNanos};
 use net::testing::tasks::TestTasks;
@@ -19,31 +21,41 @@ use pipeline::testing::fake_engine::{FakeEngine, ReceivedRequest};
 use pipeline::{ByteBudget, Outcome, Reason};
 use telemetry::Meter;
 
-const TOKEN: &str = "token-of-acme-0123";
+pub(super) const TOKEN: &str = "token-of-acme-0123";
 /// Of an account that may send one request a second.
-const BUSY_TOKEN: &str = "token-of-busy-0123";
-const PATH: &str = "/v1/hooks/claude-code";
+pub(super) const BUSY_TOKEN: &str = "token-of-busy-0123";
+pub(super) const PATH: &str = "/v1/hooks/claude-code";
 const LIMIT: usize = 300_000;
 
-struct Rig {
-    engine: Arc<FakeEngine>,
+pub(super) struct Rig {
+    pub(super) engine: Arc<FakeEngine>,
     running: RunningClaudeCodeHooks,
-    address: SocketAddr,
-    meter: Meter,
+    pub(super) address: SocketAddr,
+    pub(super) meter: Meter,
 }
 
 impl Rig {
     async fn new(clock: Arc<dyn Clock>, open: bool) -> Self {
-        let config = json!({"endpoint": "127.0.0.1:0", "auth": {"tokens": {"acme": [TOKEN], "busy": [BUSY_TOKEN]}},
-                            "max_request_body_size": LIMIT});
+        Self::with_budgets(clock, open, json!({"max_request_body_size": LIMIT}), None).await
+    }
+
+    /// With further settings in `config`, and a desk.
+    pub(super) async fn with_budgets(
+        clock: Arc<dyn Clock>,
+        open: bool,
+        mut config: Value,
+        desk: Option<Arc<dyn BudgetDesk>>,
+    ) -> Self {
+        config["endpoint"] = "127.0.0.1:0".into();
+        config["auth"]["tokens"] = json!({"acme": [TOKEN], "busy": [BUSY_TOKEN]});
         let settings = serde_json::from_value::<ClaudeCodeHooksConfig>(config).expect("readable").settings();
         let limit = RateLimit { requests: Some(1.0), bytes: None, burst: Duration::ZERO };
         let rates = RateLimits { named: [("busy".into(), limit)].into(), ..RateLimits::default() };
-        let budget = ByteBudget::new(8 << 20, Duration::from_millis(20));
+        let budget = ByteBudget::new(64 << 20, Duration::from_millis(20));
         let (engine, inlet) = FakeEngine::start("claude_code_hooks", budget, rates, Arc::clone(&clock));
         engine.holds_answers.store(!open, Ordering::SeqCst);
         let receiver = ClaudeCodeHooksReceiver::build("claude_code_hooks".into(), settings.expect("valid"));
-        let bound = receiver.bind().await.expect("a port");
+        let bound = receiver.bind().await.expect("a port").with_budgets(desk);
         let address = bound.address().expect("tcp");
         let meter = Meter::new();
         let running = bound.serve(inlet, TestTasks::shared(), clock, &meter);
@@ -51,33 +63,45 @@ impl Rig {
     }
 
     /// Sends one request and returns status and body.
-    async fn send(&self, request: &Sent<'_>) -> (u16, String) {
+    pub(super) async fn send(&self, request: &Sent<'_>) -> (u16, String) {
         send(self.address, request).await
     }
 }
 
 /// One request; the default is what a hook sends.
 #[derive(Clone)]
-struct Sent<'a> {
-    method: &'a str,
-    path: &'a str,
-    token: &'a str,
-    content_type: &'a str,
-    body: String,
+pub(super) struct Sent<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    pub(super) token: &'a str,
+    pub(super) content_type: &'a str,
+    /// Further header lines.
+    pub(super) headers: String,
+    pub(super) body: String,
 }
 
 impl Default for Sent<'_> {
     fn default() -> Self {
         let body = event("Stop", r#","last_assistant_message":"CANARY""#);
-        Self { method: "POST", path: PATH, token: TOKEN, content_type: "application/json", body }
+        Self {
+            method: "POST",
+            path: PATH,
+            token: TOKEN,
+            content_type: "application/json",
+            headers: String::new(),
+            body,
+        }
     }
 }
 
-async fn send(to: SocketAddr, Sent { method, path, token, content_type, body }: &Sent<'_>) -> (u16, String) {
+pub(super) async fn send(
+    to: SocketAddr,
+    Sent { method, path, token, content_type, headers, body }: &Sent<'_>,
+) -> (u16, String) {
     let mut socket = TcpStream::connect(to).await.expect("connects");
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
-         content-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
+         content-type: {content_type}\r\n{headers}content-length: {}\r\n\r\n",
         body.len()
     );
     // the receiver may answer, and close, before it has read all

@@ -1,0 +1,143 @@
+//! [`SaveWork`]: the commands by which an agent saves its work, which stay allowed at a limit. A command is parsed: only
+//! one simple command counts, with options that are known to be harmless. What isn't understood is not allowed.
+//!
+//! Quoting is that of POSIX shells, but whatever bash 3.2, zsh, fish, PowerShell or cmd read differently is refused.
+
+use serde::Deserialize;
+
+/// Longest command, in bytes.
+const MAX_COMMAND_BYTES: usize = 64 * 1024;
+/// Characters without a meaning for a shell, but for patterns of file names, beside letters and digits.
+const PLAIN: &str = "-_./:=@+,~*?";
+/// Characters that some shell reads as more than text within quotes of each kind.
+const NOT_IN_SINGLE: [char; 5] = ['\\', '&', '|', '<', '>'];
+const NOT_IN_DOUBLE: [char; 3] = ['\\', '$', '`'];
+
+/// What may follow a command besides options.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SavingWords {
+    #[default]
+    None,
+    Any,
+    Names,
+}
+
+/// A command, with the options that it may have.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SavingCommand {
+    command: String,
+    options: Vec<String>,
+    words: SavingWords,
+}
+
+impl SavingCommand {
+    /// Whether these words are the command.
+    fn fits(&self, words: &[String]) -> bool {
+        let mut words = words.iter();
+        self.command.split(' ').all(|wanted| words.next().is_some_and(|word| word == wanted))
+            && words.all(|word| self.takes(word))
+    }
+
+    fn takes(&self, word: &str) -> bool {
+        if word.starts_with('-') {
+            let name = word.split_once('=').map_or(word, |(name, _)| name);
+            return self.options.iter().any(|option| option == name);
+        }
+        match self.words {
+            SavingWords::None => false,
+            SavingWords::Any => true,
+            SavingWords::Names => {
+                let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._/-".contains(&byte);
+                word.starts_with(|first: char| first.is_ascii_alphanumeric()) && word.bytes().all(is_allowed)
+            }
+        }
+    }
+}
+
+/// The commands of a receiver's `save_work`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SaveWork(Vec<SavingCommand>);
+
+impl SaveWork {
+    /// Reads the setting. `table`: the commands whose options are known.
+    ///
+    /// # Errors
+    /// The index of an entry that is not one simple command.
+    pub(super) fn read(entries: &[String], table: &[SavingCommand]) -> Result<Self, usize> {
+        let read = |(index, entry): (usize, &String)| {
+            let words = simple_words(entry).filter(|words| words.iter().all(|word| !word.contains(' ')));
+            let command = words.filter(|words| !words.is_empty()).ok_or(index)?.join(" ");
+            let listed = table.iter().find(|listed| listed.command == command);
+            let exactly = || SavingCommand { command, options: Vec::new(), words: SavingWords::None };
+            Ok(listed.cloned().unwrap_or_else(exactly))
+        };
+        entries.iter().enumerate().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether the command only saves work.
+    pub(super) fn allows(&self, command: &str) -> bool {
+        simple_words(command).is_some_and(|words| self.0.iter().any(|allowed| allowed.fits(&words)))
+    }
+
+    /// The sentence that names the commands to an agent that is stopped; empty if there are none.
+    pub(super) fn hint(&self) -> String {
+        let commands: Vec<_> = self.0.iter().map(|allowed| format!("`{}`", allowed.command)).collect();
+        if commands.is_empty() {
+            return String::new();
+        }
+        format!(
+            " These commands stay allowed, one in each call and without `&&`, `;` or pipes: {}.",
+            commands.join(", ")
+        )
+    }
+}
+
+/// The words of one simple command without operators, redirections, substitutions or escapes; `None` for all else.
+fn simple_words(command: &str) -> Option<Vec<String>> {
+    let command = command.trim_matches([' ', '\t', '\n']);
+    let is_text = !command.contains(|c: char| c.is_control() && !matches!(c, '\t' | '\n'));
+    if !is_text || command.len() > MAX_COMMAND_BYTES {
+        return None;
+    }
+    let (mut words, mut word, mut rest) = (Vec::new(), None::<String>, command.chars());
+    while let Some(next) = rest.next() {
+        let (text, after) = match next {
+            ' ' | '\t' => {
+                words.extend(word.take());
+                continue;
+            }
+            '\'' => split_quoted(rest.as_str(), '\'', &NOT_IN_SINGLE)?,
+            '"' => split_here_document(rest.as_str()).or_else(|| split_quoted(rest.as_str(), '"', &NOT_IN_DOUBLE))?,
+            c if c.is_alphanumeric() || PLAIN.contains(c) => {
+                word.get_or_insert_default().push(c);
+                continue;
+            }
+            _ => return None,
+        };
+        word.get_or_insert_default().push_str(text);
+        rest = after.chars();
+    }
+    words.extend(word);
+    Some(words)
+}
+
+/// A quoted text and what follows its closing quote.
+fn split_quoted<'c>(rest: &'c str, quote: char, refused: &[char]) -> Option<(&'c str, &'c str)> {
+    rest.split_once(quote).filter(|(text, _)| !text.contains(refused))
+}
+
+/// The text of `"$(cat <<'EOF'⏎…⏎EOF⏎)"`, in which Claude Code writes the message of a commit, and what follows. Older
+/// versions of bash search the closing bracket in the text itself, so nothing in it may look like an end.
+fn split_here_document(rest: &str) -> Option<(&str, &str)> {
+    let (text, after) = rest.strip_prefix("$(cat <<'EOF'")?.split_once("\nEOF\n")?;
+    let after = after.trim_start_matches(' ').strip_prefix(")\"")?;
+    let depth = text.chars().try_fold(0_usize, |depth, c| match c {
+        '(' => depth.checked_add(1),
+        ')' => depth.checked_sub(1),
+        '\'' | '"' | '`' | '\\' | '$' => None,
+        _ => Some(depth),
+    });
+    (depth == Some(0)).then(|| text.strip_prefix('\n').map(|text| (text, after)))?
+}
