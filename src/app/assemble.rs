@@ -272,7 +272,7 @@ impl GatewayAssembler<'_> {
                     let receiver = ClaudeCodeHooksReceiver::build(id_text(&id), settings).with_oidc(oidc.clone());
                     let receiver = receiver.with_sockets(sockets.clone());
                     let clock = Arc::clone(&self.resources.deps.clock);
-                    built.listeners.push(listen_for_hooks(receiver, clock));
+                    built.listeners.push(listen_for_hooks(receiver, clock, None));
                 }
                 ReceiverSettings::Kafka(settings) => {
                     let client = ::kafka::build_client(&settings.brokers);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 
 use access::page_port::{serve_pages, watch_certificates};
+use budgets::BudgetDesk;
 use config::Endpoint;
 use kernel::clock::Clock;
 use net::listen;
@@ -55,10 +56,15 @@ pub fn listen_for_otlp(receiver: OtlpReceiver) -> Listener {
     })
 }
 
-pub(super) fn listen_for_hooks(receiver: ClaudeCodeHooksReceiver, clock: Arc<dyn Clock>) -> Listener {
+pub(super) fn listen_for_hooks(
+    receiver: ClaudeCodeHooksReceiver,
+    clock: Arc<dyn Clock>,
+    desk: Option<Arc<dyn BudgetDesk>>,
+) -> Listener {
     Box::pin(async move {
         let id = Arc::clone(receiver.id());
         let bound = receiver.bind().await.map_err(|error| open_error(error, &format!("receivers.{id}")))?;
+        let bound = bound.with_budgets(desk);
         let addresses = bound.address().map(|address| (id.to_string(), address)).into_iter().collect();
         Ok(bound_receiver(addresses, move |resources| async move {
             let inlet = resources.inlet.for_receiver(&id);

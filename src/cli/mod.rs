@@ -16,6 +16,7 @@ mod explain;
 mod fixtures;
 mod fleet;
 mod global_options;
+mod hook;
 mod inspect;
 mod listen;
 mod migrate;
@@ -84,6 +85,11 @@ enum CliCommand {
     Check(check::CheckArgs),
     /// Prints the settings that point a client at this gateway (Claude Code, Codex, an SDK, …), or writes them.
     Setup(onboarding::setup::SetupArgs),
+    /// Asks a gateway's budgets for a hook of Claude Code, Codex, Gemini CLI or Cursor, and prints the client's form of
+    /// the answer.
+    ///
+    /// Reads the event on standard input. `tollgate setup CLIENT --budgets` writes the hooks.
+    Hook(hook::HookArgs),
     /// Prints the JSON schema of the configuration, for editors.
     Schema,
     /// Prints shell completions, e.g. `source <(tollgate completions bash)`.
@@ -177,6 +183,7 @@ pub fn main() -> ExitStatus {
         CliCommand::Migrate(options) => migrate::run(&options),
         CliCommand::Check(options) => check::run(&common, &options),
         CliCommand::Setup(options) => onboarding::setup::run(&options, &|| inspect::list_otlp_receivers(&common)),
+        CliCommand::Hook(options) => hook::run(&options),
         CliCommand::Schema => output::print_result(&schema::generate_schema()),
         CliCommand::Completions { shell } => print_completions(shell),
         CliCommand::PrintConfig { comments, .. } => print_config::print_config(&common, comments),

@@ -1,5 +1,5 @@
 //! [`AdminClient`]: an HTTP client for the admin port of a running gateway, used by commands that show what its pages
-//! show. Answers are bounded in time and size, streams only until they begin and in the length of a line. A token is
+//! show, and for other ports that answer JSON. Answers are bounded in time and size, streams only until they begin and in the length of a line. A token is
 //! never printed. `admin_address` finds the port.
 
 use std::path::PathBuf;
@@ -107,7 +107,11 @@ impl AdminClient {
         Self::with_tls(base, tls::ClientTlsSettings::default(), authorization, proxies)
     }
 
-    fn with_tls(
+    /// A client for any address, with these TLS settings.
+    ///
+    /// # Errors
+    /// The address is invalid, or TLS or the proxy can't be set up.
+    pub fn with_tls(
         base: &str,
         tls: tls::ClientTlsSettings,
         authorization: Option<Secret>,

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::settings_file::{FileFormat, SettingChange};
 use command::error::CommandError;
 use config::env;
+use receivers::claude_code_hooks::map_texts;
 
 const BUILTIN: &str = include_str!("../../../../config/clients.yaml");
 
@@ -38,6 +39,19 @@ pub struct ClientEntry {
     pub environment: Vec<ClientSetting>,
     authorization: Vec<String>,
     #[serde(default)]
+    steps: Vec<ClientStep>,
+    /// None for a client that no hook can stop.
+    budgets: Option<ClientBudgets>,
+}
+
+/// The hooks by which budgets stop a client.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientBudgets {
+    file: Option<ClientFile>,
+    settings: Vec<ClientSetting>,
+    #[serde(default)]
+    environment: Vec<ClientSetting>,
     steps: Vec<ClientStep>,
 }
 
@@ -89,6 +103,7 @@ pub struct ClientSetting {
     only: Option<ProtocolFamily>,
     #[serde(default)]
     replaces_text: bool,
+    unless: Option<String>,
     /// The signals and parts of content that it turns on.
     #[serde(default)]
     pub sends: Vec<String>,
@@ -157,6 +172,22 @@ impl ClientCatalog {
         })
     }
 
+    /// The client of this name, with the hooks of budgets in place of its telemetry.
+    ///
+    /// # Errors
+    /// There is none, or no hook can stop it.
+    pub(super) fn into_budgets(self, name: &str) -> Result<ClientEntry, CommandError> {
+        self.find(name)?;
+        let client = self.clients.into_iter().find(|client| client.name == name);
+        let (client, budgets) = client.and_then(|mut client| client.budgets.take().map(|budgets| (client, budgets))).ok_or_else(|| {
+            let what = "no hook can stop this client: let a proxy ask at `/v1/budget`, or use claude-code, codex, gemini or cursor";
+            CommandError::Usage(what.to_owned())
+        })?;
+        let ClientBudgets { file, settings, environment, steps } = budgets;
+        let (name, file) = (format!("{name} --budgets"), file.or(client.file));
+        Ok(ClientEntry { name, file, settings, environment, steps, authorization: Vec::new(), ..client })
+    }
+
     /// The client that sends under this service name, or else with this dialect, or else with an SDK of this language.
     pub fn recognise(&self, dialect: &str, service: &str, language: &str) -> Option<&ClientEntry> {
         let find = |names: fn(&ClientEntry) -> &[String], name: &str| {
@@ -223,15 +254,13 @@ fn to_changes(settings: &[ClientSetting], target: &SetupTarget<'_>, with_content
     let to_change = |setting: &ClientSetting| {
         let is_off = !with_content && setting.off.is_some();
         let value = if is_off { setting.off.as_ref() } else { setting.value.as_ref() };
-        let value = value.map(|value| match value {
-            Value::String(text) => target.fill_in(text).into(),
-            value => value.clone(),
-        });
+        let value = value.map(|value| map_texts(value, &|text| target.fill_in(text)));
         SettingChange {
             path: setting.at.split('.').map(str::to_owned).collect(),
             value,
             keep: setting.keep && !is_off,
             replaces_text: setting.replaces_text,
+            unless: setting.unless.clone(),
         }
     };
     applying.map(to_change).collect()

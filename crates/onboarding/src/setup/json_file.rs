@@ -45,15 +45,18 @@ impl SettingsDocument for JsonFile {
     }
 
     fn set(&mut self, path: &[String], value: &Value, _: bool) -> Result<(), MergeFault> {
-        let Some((last, parents)) = path.split_last() else { return Ok(()) };
-        let mut members = &mut self.members;
-        for (depth, key) in parents.iter().enumerate() {
-            let member = members.entry(key.as_str()).or_insert_with(|| Map::new().into());
-            let wrong = || MergeFault::other_kind(path, depth, "an object in braces");
-            members = member.as_object_mut().ok_or_else(wrong)?;
-        }
-        members.insert(last.clone(), value.clone());
+        let Some(last) = path.last() else { return Ok(()) };
+        self.make_parent(path)?.insert(last.clone(), value.clone());
         Ok(())
+    }
+
+    fn append(&mut self, path: &[String], value: &Value, unless: &str) -> Result<bool, MergeFault> {
+        let Some(last) = path.last() else { return Ok(false) };
+        let list = self.make_parent(path)?.entry(last.as_str()).or_insert_with(|| Vec::<Value>::new().into());
+        let list = list.as_array_mut().ok_or_else(|| MergeFault::other_kind(path, path.len(), "a list in brackets"))?;
+        let is_new = !list.iter().any(|entry| entry.to_string().contains(unless));
+        list.extend(is_new.then(|| value.clone()));
+        Ok(is_new)
     }
 
     fn remove(&mut self, path: &[String]) {
@@ -71,6 +74,20 @@ impl SettingsDocument for JsonFile {
         // Writing a value into memory can't fail.
         drop(self.members.serialize(&mut Serializer::with_formatter(&mut out, formatter)));
         String::from_utf8_lossy(&out).into_owned() + "\n"
+    }
+}
+
+impl JsonFile {
+    /// The object that has a path's last key; it and those around it are made if they are missing.
+    fn make_parent(&mut self, path: &[String]) -> Result<&mut Map<String, Value>, MergeFault> {
+        let parents = path.split_last().map_or(&[][..], |(_, parents)| parents);
+        let mut members = &mut self.members;
+        for (depth, key) in parents.iter().enumerate() {
+            let member = members.entry(key.as_str()).or_insert_with(|| Map::new().into());
+            let wrong = || MergeFault::other_kind(path, depth, "an object in braces");
+            members = member.as_object_mut().ok_or_else(wrong)?;
+        }
+        Ok(members)
     }
 }
 

@@ -31,6 +31,9 @@ use write::{WrittenSettings, write_settings};
 /// The ports that clients expect, with their protocols.
 const USUAL_PORTS: [(u16, ProtocolFamily); 2] = [(4317, ProtocolFamily::Grpc), (4318, ProtocolFamily::Http)];
 
+/// Where the receiver of hooks listens by default.
+const HOOKS_ENDPOINT: &str = "http://127.0.0.1:4319";
+
 #[derive(Args)]
 pub struct SetupArgs {
     /// claude-code, codex, gemini, opencode, qwen-code, goose, droid; in a vendor's console: claude-platform, cursor,
@@ -48,6 +51,10 @@ pub struct SetupArgs {
     /// Leaves prompts, answers and the arguments and results of tools switched off at the client.
     #[arg(long)]
     no_content: bool,
+    /// Takes the hooks by which budgets stop claude-code, codex, gemini or cursor, in place of the settings of its
+    /// telemetry. The endpoint is then that of the receiver `claude_code_hooks` [default: http://127.0.0.1:4319].
+    #[arg(long, requires = "client")]
+    budgets: bool,
     /// Writes the settings into the client's file, and keeps a copy of the file before beside it.
     #[arg(long, requires = "client")]
     write: bool,
@@ -63,7 +70,14 @@ pub type ListReceivers<'s> = &'s dyn Fn() -> Result<Vec<OtlpReceiverSettings>, C
 pub fn run(options: &SetupArgs, receivers: ListReceivers<'_>) -> Result<ExitStatus, CommandError> {
     let catalog = ClientCatalog::builtin()?;
     let Some(client) = &options.client else { return print_result(&list_clients(&catalog)) };
-    let client = catalog.find(client)?;
+    let of_budgets;
+    let client = match options.budgets {
+        true => {
+            of_budgets = ClientCatalog::builtin()?.into_budgets(client)?;
+            &of_budgets
+        }
+        false => catalog.find(client)?,
+    };
     let (target, notes) = resolve_target(receivers, options, client)?;
     let changes = client.file_changes(&target, !options.no_content);
     let mut remarks = Vec::new();
@@ -152,7 +166,8 @@ fn resolve_target<'c>(
         let known = client.protocols.iter().map(|protocol| format!("`{}`", protocol.name)).collect::<Vec<_>>();
         return Err(CommandError::Usage(format!("{} sends {}", client.title, known.join(" or "))));
     };
-    if let Some(endpoint) = &options.endpoint {
+    let of_hooks = options.budgets.then(|| HOOKS_ENDPOINT.to_owned());
+    if let Some(endpoint) = &options.endpoint.clone().or(of_hooks) {
         let scheme = options.token.then_some("Bearer");
         let notes = endpoint_notes(client, endpoint, first.family(), !options.no_content);
         return Ok((SetupTarget { endpoint: endpoint.clone(), protocol: first, scheme }, notes));

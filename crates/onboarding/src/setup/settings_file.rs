@@ -29,6 +29,8 @@ pub(super) struct SettingChange {
     pub(super) keep: bool,
     /// Whether a text where the path needs a table is replaced by one.
     pub(super) replaces_text: bool,
+    /// The value is added to a list, unless an entry of it has this text.
+    pub(super) unless: Option<String>,
 }
 
 /// The result of a merge. Keys are paths with dots.
@@ -74,6 +76,11 @@ fn merge_document<D: SettingsDocument>(text: &str, changes: &[SettingChange]) ->
     let mut merged = MergedSettings::default();
     for change in changes {
         let key = change.path.join(".");
+        if let (Some(unless), Some(value)) = (&change.unless, &change.value) {
+            let is_added = document.append(&change.path, value, unless)?;
+            merged.added.extend(is_added.then_some(key));
+            continue;
+        }
         match (document.get(&change.path), &change.value) {
             (None, None) => {}
             (Some(_), None) => {

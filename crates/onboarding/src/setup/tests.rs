@@ -48,6 +48,30 @@ fn every_setting_can_be_written() {
     assert!(written > 100, "{written}");
 }
 
+/// A hook is added beside the user's own, once; where a list is expected and something else stands, nothing changes.
+#[test]
+fn hooks_are_added_to_lists() {
+    let set = |value: &str| {
+        [settings_file::SettingChange {
+            path: vec!["hooks".to_owned(), "PreToolUse".to_owned()],
+            value: Some(serde_json::json!({"command": value})),
+            keep: false,
+            replaces_text: false,
+            unless: Some("tollgate hook x".to_owned()),
+        }]
+    };
+    let own = r#"{"hooks": {"PreToolUse": [{"command": "mine"}]}}"#;
+    let merged = merge_settings(FileFormat::Json, own, &set("tollgate hook x")).unwrap();
+    assert_eq!(merged.added, ["hooks.PreToolUse"]);
+    assert!(merged.text.contains("mine") && merged.text.contains("tollgate hook x"), "{}", merged.text);
+    let again = merge_settings(FileFormat::Json, &merged.text, &set("tollgate hook x --timeout 5s")).unwrap();
+    assert!(again.is_unchanged() && again.text == merged.text, "{}", again.text);
+    for refused in [r#"{"hooks": {"PreToolUse": {}}}"#, r#"{"hooks": []}"#] {
+        assert!(merge_settings(FileFormat::Json, refused, &set("tollgate hook x")).is_err(), "{refused}");
+    }
+    assert!(merge_settings(FileFormat::Toml, "", &set("tollgate hook x")).is_err());
+}
+
 /// Files of odd but valid form get the settings and keep the rest; others are refused with the line of the fault. No
 /// error quotes the file.
 #[test]
@@ -57,6 +81,7 @@ fn odd_files_are_merged_or_refused() {
         value: Some("1".into()),
         keep: false,
         replaces_text: false,
+        unless: None,
     }];
     let cases = include_str!("../../../../tests/cases/odd-settings.yaml");
     let cases: BTreeMap<String, Vec<(FileFormat, String, String)>> =
