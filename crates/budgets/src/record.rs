@@ -56,7 +56,7 @@ pub struct BudgetRecord {
     pub why: String,
 }
 
-const KIND: &str = "tollgate.budget.answer";
+const KIND: &str = "tollgate.budget.decision";
 const BUDGET: &str = "tollgate.budget.name";
 const SCOPE: &str = "tollgate.budget.scope";
 const KEY: &str = "tollgate.budget.key";

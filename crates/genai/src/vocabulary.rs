@@ -262,7 +262,8 @@ fn slot_keys(slots: &HashMap<String, SlotIndex>) -> Vec<Box<str>> {
 }
 
 /// Attributes in which tollgate repeats the clients' ids.
-const STAMPED_IDS: [&str; 3] = ["tollgate.run.id", "tollgate.run.turn", "tollgate.session.continues"];
+const STAMPED_IDS: [&str; 4] =
+    ["tollgate.run.id", "tollgate.run.turn", "tollgate.session.continues", "tollgate.budget.key"];
 
 /// The plain keys of all identity lists, and the stamps that repeat their values. `resource:key` counts as a key;
 /// `key#path` and `text:key` do not, because the attribute may hold something else.

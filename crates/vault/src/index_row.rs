@@ -14,26 +14,30 @@ use serde::{Deserialize, Serialize};
 use genai::usage::PriceBasis;
 use kernel::sha256::Sha256;
 
-/// Kind of an index line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RowKind {
-    /// An item whose content is in a fragment.
-    Payload,
-    /// An action without content.
-    Action,
-    /// Items that could not be processed, sealed as received.
-    Quarantine,
-    /// The price of a call whose leaf was written before its model or provider was known.
-    Price,
-    /// The line of this number was lost; the digest's counters give the cause.
-    Gap,
-    /// Session keys are about to be destroyed, or were destroyed, by request.
-    Erasure,
-    /// Copies of session keys were made for other auditors.
-    KeyCopies,
-    /// Shares of a session's keys are about to be opened, by request.
-    Opening,
+kernel::word_enum! {
+    /// Kind of an index line.
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub RowKind {
+        /// An item whose content is in a fragment.
+        Payload = "payload",
+        /// An action without content.
+        Action = "action",
+        /// Items that could not be processed, sealed as received.
+        Quarantine = "quarantine",
+        /// The price of a call whose leaf was written before its model or provider was known.
+        Price = "price",
+        /// The line of this number was lost; the digest's counters give the cause.
+        Gap = "gap",
+        /// Session keys are about to be destroyed, or were destroyed, by request.
+        Erasure = "erasure",
+        /// Copies of session keys were made for other auditors.
+        KeyCopies = "key_copies",
+        /// Shares of a session's keys are about to be opened, by request.
+        Opening = "opening",
+        /// A budget stopped an agent or made it ask, or was raised by a grant.
+        Decision = "decision",
+    }
 }
 
 impl RowKind {
@@ -107,6 +111,52 @@ impl OpeningRecord {
     /// Names for the use of the request by each of these auditors; each uses it once.
     pub fn uses(&self) -> impl Iterator<Item = String> {
         self.auditors.iter().map(|auditor| format!("{} {auditor}", self.nonce))
+    }
+}
+
+/// Content of a line of kind `decision`: an answer of a budget other than yes, or a grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BudgetDecision {
+    /// `ask`: the agent had to ask its user; `deny`: it was stopped; `grant`: its budget was raised for a time.
+    pub answer: String,
+    /// Name of the budget; empty in a grant for all budgets of the scope.
+    pub name: String,
+    /// Whose spending the budget adds up: `run`, `session`, `user`, `tenant`, `feature`, `issue` or `account`.
+    pub scope: String,
+    /// The run, session, user (as a pseudonym), …, in display form.
+    pub key: String,
+    /// The budget only records: the agent went on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+    /// The unit of `spent` and `limit`: `amount` (USD), `model_calls`, `iterations`, `tool_calls` or `minutes`.
+    pub measure: String,
+    /// What was used, exact decimal; 0 in a grant.
+    pub spent: String,
+    /// The limit, or what a grant adds to it, exact decimal.
+    pub limit: String,
+    /// The end of a grant; absent in other lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Who gave the grant; absent in other lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
+    /// The reason given for the grant; absent in other lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl BudgetDecision {
+    /// The decision beside its answer, as one plain line for people.
+    pub fn describe(&self) -> String {
+        let unit = if self.measure == "amount" { "USD".to_owned() } else { self.measure.replace('_', " ") };
+        let Self { name, scope, key, spent, limit, .. } = self;
+        let Some(until) = &self.until else {
+            let shadow = if self.shadow { ", shadow: not stopped" } else { "" };
+            return format!("{scope} {key} has used {spent} of {limit} {unit} (budget {name}{shadow})");
+        };
+        let budget = if name.is_empty() { format!("all budgets of scope {scope}") } else { format!("budget {name}") };
+        let (who, why) = (self.who.as_deref().unwrap_or("-"), self.why.as_deref().unwrap_or("-"));
+        format!("{scope} {key} may use {limit} {unit} more of {budget} until {until}, by {who}: {why}")
     }
 }
 
@@ -306,6 +356,9 @@ pub struct RowTail {
     /// The opening of an opening line; absent in other lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<Box<OpeningRecord>>,
+    /// The budget and the numbers of a decision line; absent in other lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Box<BudgetDecision>>,
 }
 
 impl RowTail {
@@ -340,6 +393,11 @@ impl IndexRow {
             provider response_id finish decision decided_by fragment ct_sha256 key_id key_sha256 commitment tier
             source_record);
         let required_texts = fields!(tail: ts ingest_ts signal account tenant call status writer epoch);
+        let budget_texts = tail.budget.iter().flat_map(|budget| {
+            fields!(budget: answer name scope key measure spent limit)
+                .into_iter()
+                .chain(fields!(budget: until who why).into_iter().flatten())
+        });
         (line_bytes <= MAX_LINE || tail.kind.is_some_and(RowKind::may_be_long))
             && self.object_key.as_ref().is_none_or(|name| name.len() <= MAX_NAME)
             && optional_texts
@@ -347,6 +405,7 @@ impl IndexRow {
                 .chain([&self.of])
                 .flatten()
                 .chain(required_texts)
+                .chain(budget_texts)
                 .all(|text| text.len() <= MAX_TEXT)
     }
 }

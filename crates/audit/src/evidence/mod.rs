@@ -333,6 +333,9 @@ impl PeriodEvidence {
         is_tool_call: bool,
     ) {
         let tail = &row.tail;
+        if tail.budget.as_ref().is_some_and(|budget| budget.shadow) {
+            return; // the agent went on
+        }
         let outcome = match (tail.call.as_str(), &tail.decision) {
             ("permission", decision) => decision.clone().unwrap_or_else(|| "asked".to_owned()),
             (_, Some(decision)) if is_denied(decision) => decision.clone(),

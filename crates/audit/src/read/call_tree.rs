@@ -40,7 +40,7 @@ pub struct CallNode {
     pub start: String,
     /// Kind: `model`, `tool`, `agent` or `permission`.
     pub call: String,
-    /// Name of the model, tool or agent.
+    /// Name of the model, tool or agent; of a budget's decision, its description.
     pub name: Option<String>,
     /// `ok`, or the error.
     pub status: String,
@@ -329,7 +329,10 @@ impl<'n, 'e> CallForest<'n, 'e> {
         let (tail, head) =
             (node.entry.row.as_ref().map(|row| &row.tail), node.entry.item.as_ref().map(|item| &item.head));
         let reported_name = match node.call {
-            "tool" | "permission" => tail.and_then(|tail| tail.tool_name.clone()),
+            "tool" | "permission" => tail.and_then(|tail| match &tail.budget {
+                Some(budget) => Some(budget.describe()),
+                None => tail.tool_name.clone(),
+            }),
             "model" => tail.and_then(|tail| tail.model.clone()),
             _ => tail.and_then(|tail| tail.actor.clone()),
         };

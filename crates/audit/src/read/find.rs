@@ -32,6 +32,9 @@ pub struct IndexQuery {
     /// Pseudonym of a user (`h-…`), as shown in spans; may be repeated, e.g. with the pseudonym of each epoch.
     #[arg(long = "user", value_name = "h-…")]
     pub users: Vec<String>,
+    /// Kind of the line, such as `decision`: agents that budgets stopped, and grants.
+    #[arg(long, value_parser = parse_kind)]
+    pub kind: Option<RowKind>,
     /// Name of a tool.
     #[arg(long)]
     pub tool: Option<String>,
@@ -66,8 +69,13 @@ pub struct IndexQuery {
     pub tenant: Option<String>,
 }
 
+fn parse_kind(word: &str) -> Result<RowKind, String> {
+    let known = || RowKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
+    RowKind::parse(word).ok_or_else(|| format!("must be one of {}", known()))
+}
+
 impl IndexQuery {
-    fn matches(&self, row: &IndexRow) -> bool {
+    pub(super) fn matches(&self, row: &IndexRow) -> bool {
         self.matches_beside_user(row)
             && (self.users.is_empty() || row.tail.user_key.as_ref().is_some_and(|user| self.users.contains(user)))
     }
@@ -82,7 +90,8 @@ impl IndexQuery {
             (Some(wanted), Some(sha)) => sha == wanted || (wanted.len() >= 4 && sha.starts_with(wanted.as_str())),
             (Some(_), None) => false,
         };
-        tail.kind != Some(RowKind::Price)
+        (tail.kind != Some(RowKind::Price) || self.kind == Some(RowKind::Price))
+            && (self.kind.is_none() || tail.kind == self.kind)
             && is(&self.account, Some(&tail.account))
             && is(&self.tenant, Some(&tail.tenant))
             && is(&self.trace, tail.trace_id.as_deref())
@@ -191,14 +200,18 @@ pub async fn find_signed(
     Ok((found, unsigned))
 }
 
-/// Formats a line as text: time, session, agent, action, outcome, cost.
+/// Formats a line as text: time, session, agent, action, outcome, cost. Of a decision: the budget's part of it.
 pub fn format_row(row: &IndexRow) -> String {
     let tail = &row.tail;
     let action = tail.action_type.as_ref().unwrap_or(&tail.call);
     let target = tail.tool_name.as_ref().or(tail.model.as_ref()).map_or(String::new(), |name| format!(" {name}"));
     let cost = tail.cost_usd.as_ref().map_or(String::new(), |usd| format!("  {usd} USD"));
     let by = tail.decided_by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
-    let decision = tail.decision.as_ref().map_or(String::new(), |decision| format!("  {decision}{by}"));
+    let decision = match (&tail.budget, &tail.decision) {
+        (Some(budget), _) => format!("  {}: {}", budget.answer, budget.describe()),
+        (None, Some(decision)) => format!("  {decision}{by}"),
+        (None, None) => String::new(),
+    };
     escape_unsafe(&format!(
         "{}  {}  {}  {}{}  {}{}{}",
         tail.ts.get(..23).unwrap_or(&tail.ts),

@@ -65,7 +65,9 @@ fn headline(entry: &SessionEntry) -> String {
     let turn = head.and_then(|head| head.turn.as_deref()).or(tail.and_then(|tail| tail.turn.as_deref()));
     push(turn.map(|turn| format!("turn {turn}")).as_deref());
     push(tail.map(|tail| &*tail.status).filter(|status| *status != "ok"));
+    let budget = tail.and_then(|tail| tail.budget.as_ref()).map(|budget| budget.describe());
     push(tail.and_then(|tail| tail.decision.as_deref()));
+    push(budget.as_deref());
     push(tail.is_none().then_some("(not in the index)"));
     words.join("  ")
 }

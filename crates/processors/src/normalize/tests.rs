@@ -23,9 +23,10 @@ fn processed(processor: &NormalizeProcessor, case: &Json, trust: Trust) -> Batch
     batch
 }
 
-/// A client's payload after the processor, as a back end receives it.
+/// A client's payload, or tollgate's own, after the processor, as a back end receives it.
 fn sent_on(processor: &NormalizeProcessor, case: &Json) -> Payload {
-    received(&processed(processor, case, Trust::ThirdParty))
+    let trust = if case["trust"] == "internal" { Trust::Internal } else { Trust::ThirdParty };
+    received(&processed(processor, case, trust))
 }
 
 /// Every golden case of the dialects: the attributes listed in `set` are present afterwards, and existing ones are

@@ -70,8 +70,13 @@ pub(super) fn is_opaque(id: &str) -> bool {
 }
 
 /// Attributes in which tollgate writes pseudonyms. Their keys end like those of credentials.
-const OWN_PSEUDONYM_KEYS: [&str; 4] =
-    ["tollgate.run.key", "tollgate.run.session_key", "tollgate.run.user_key", "tollgate.session.continues_key"];
+const OWN_PSEUDONYM_KEYS: [&str; 5] = [
+    "tollgate.run.key",
+    "tollgate.run.session_key",
+    "tollgate.run.user_key",
+    "tollgate.session.continues_key",
+    "tollgate.budget.key",
+];
 
 /// Returns true for a pseudonym that tollgate itself wrote, which no rule may take for a credential.
 pub(super) fn is_own_pseudonym(key: &str, text: &str) -> bool {

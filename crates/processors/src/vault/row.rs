@@ -4,14 +4,15 @@
 //! Every text passes the redaction rules and is cut to 256 bytes; ids have the form that spans show; a user is always a
 //! pseudonym. The columns are documented in `vault/index_row`.
 
+use budgets::{BudgetRecord, RecordKind};
 use genai::usage::PriceBasis;
-use genai::{BillingBasis, BillingStatus, CallCost, ItemFacts, LatePrice};
+use genai::{BillingBasis, BillingStatus, CallCost, ItemFacts, ItemRole, LatePrice};
 use kernel::clock::UnixNanos;
-use kernel::pseudonym::IdPolicy;
+use kernel::pseudonym::{IdPolicy, is_pseudonym};
 use otlp::{NodeId, Payload};
-use pipeline::BatchOrigin;
+use pipeline::{BatchOrigin, Trust};
 use rates::Usd;
-use vault::index_row::{RowKind, RowTail};
+use vault::index_row::{BudgetDecision, RowKind, RowTail};
 use vault::object_names::{SessionName, UNATTRIBUTED, rfc3339};
 
 use super::session_items::{hex_id, session_id};
@@ -61,7 +62,12 @@ pub(super) fn index_row(
     let (node, end) = (item.node, payload.end_time(item.node));
     let cost = item.cost.as_ref();
     let label = |keys: &[&str]| first_text(payload, node, keys).map(|text| columns.text(text));
+    // clients can't send these attributes where a `normalize` step precedes, but no pipeline has to have one
+    let record = Some(node).filter(|_| origin.trust == Trust::Internal && item.call == ItemRole::Permission);
+    let record = record.and_then(|node| BudgetRecord::read(payload, node));
+    let user = item.user.as_deref().filter(|user| !user.is_empty()).map(|user| ids.pseudonym(account, user));
     RowTail {
+        kind: Some(if record.is_some() { RowKind::Decision } else { RowKind::Action }),
         ts: rfc3339(UnixNanos(payload.time(node))),
         end_ts: (end > 0).then(|| rfc3339(UnixNanos(end))),
         ingest_ts: rfc3339(origin.received),
@@ -75,7 +81,7 @@ pub(super) fn index_row(
         trace_id: hex_id(payload.trace_id(node)),
         span_id: hex_id(payload.span_id(node)),
         parent_span_id: hex_id(payload.parent_span_id(node)),
-        user_key: item.user.as_deref().filter(|user| !user.is_empty()).map(|user| ids.pseudonym(account, user)),
+        user_key: user.or_else(|| granted_user(record.as_ref()?)),
         user_adopted: item.is_user_adopted,
         claimed_user_key: item.claimed_user.as_deref().map(|user| ids.pseudonym(account, user)),
         actor: column(&item.actor),
@@ -97,8 +103,15 @@ pub(super) fn index_row(
         status: status(&columns, item),
         duration_ns: duration(payload, node),
         finish: column(&item.finish),
-        decision: column(&item.decision),
-        decided_by: decided_by(payload, item).map(|text| columns.text(text)),
+        decision: match &record {
+            Some(record) => (!record.shadow).then(|| record.kind.as_str().to_owned()),
+            None => column(&item.decision),
+        },
+        decided_by: match &record {
+            Some(record) if record.kind == RecordKind::Grant => Some(columns.text(&record.who)),
+            Some(record) => Some(cut_column(&format!("budget {}", record.budget))),
+            None => decided_by(payload, item).map(|text| columns.text(text)),
+        },
         repeat: origin.repeat,
         source_record: origin.source_record.as_deref().map(str::to_owned),
         tokens_in: item.usage.input,
@@ -113,7 +126,31 @@ pub(super) fn index_row(
         rates: cost.map(|cost| cost.rate_table.to_string()),
         rate: cost.and_then(|cost| cost.rate_row.clone()),
         basis: cost.and_then(|cost| price_basis(&columns, payload, item, cost)),
+        budget: record.map(|record| Box::new(budget_decision(&columns, record))),
         ..RowTail::default()
+    }
+}
+
+/// The user of a decision that names its user only as the budget's key.
+fn granted_user(record: &BudgetRecord) -> Option<String> {
+    (record.scope == budgets::Scope::User && is_pseudonym(&record.key)).then(|| record.key.clone())
+}
+
+fn budget_decision(columns: &Columns<'_>, record: BudgetRecord) -> BudgetDecision {
+    let [spent, limit] = record.amount_texts();
+    let text = |text: &String| Some(columns.text(text)).filter(|text| !text.is_empty());
+    BudgetDecision {
+        answer: record.kind.as_str().to_owned(),
+        name: cut_column(&record.budget),
+        scope: record.scope.as_str().to_owned(),
+        key: if is_pseudonym(&record.key) { record.key } else { columns.text(&record.key) },
+        shadow: record.shadow,
+        measure: record.measure.as_str().to_owned(),
+        spent,
+        limit,
+        until: (record.until > 0).then(|| rfc3339(UnixNanos(record.until))),
+        who: text(&record.who),
+        why: text(&record.why),
     }
 }
 

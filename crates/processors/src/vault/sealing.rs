@@ -187,9 +187,8 @@ impl ContentSealer {
             }
         }
         let items = session.items.iter().filter_map(|index| facts.items.get(*index));
-        items.filter(|item| item.content.is_empty()).for_each(|item| {
-            finish(RowTail { kind: Some(RowKind::Action), ..index_row(ids, origin, payload, item, session.name) })
-        });
+        let actions = items.filter(|item| item.content.is_empty());
+        actions.for_each(|item| finish(index_row(ids, origin, payload, item, session.name)));
         group.leaf_slots = sealed.stamps.iter().skip(earlier_stamps).map(|stamp| Some(stamp.leaf)).collect();
         group.leaf_slots.resize(group.rows.len(), None);
         sealed.draft.groups.push(group);

@@ -5,12 +5,12 @@ mod chat;
 mod faults;
 mod masking;
 
-use super::ReplayedSession;
 use super::session::SessionEntry;
+use super::{IndexQuery, ReplayedSession, format_row};
 use crate::testing::site::text_of;
 use chat::item;
 use kernel::terminal::escape_unsafe;
-use vault::index_row::{IndexRow, RowKind, RowTail};
+use vault::index_row::{BudgetDecision, IndexRow, RowKind, RowTail};
 
 /// No control character of any plane reaches the terminal. (`json_of_a_line_drives_no_terminal` has the JSON.)
 #[test]
@@ -88,6 +88,53 @@ fn a_finish_reason_is_no_message() {
         assert_eq!(text.matches("assistant").count(), 1, "{text}");
     }
     assert!(shown(serde_json::json!({ "odd": 1 })).contains("finish_reason"));
+}
+
+/// The line of a budget's decision; a grant's has its end.
+fn decision(second: u32, span: &str, grant: Option<&str>) -> IndexRow {
+    let answer = if grant.is_some() { "grant" } else { "deny" };
+    let mut row = row(second, "permission", (span, "a"), "", Some(answer));
+    let text = |text: &str| text.to_owned();
+    let (name, scope, key, measure) = (text("one-run"), text("run"), text("r1\u{1b}"), text("amount"));
+    let (spent, limit, until) = (text("10.02"), text("10"), grant.map(text));
+    let (who, why) = (grant.map(|_| text("ops")), grant.map(|_| text("the release")));
+    let answer = text(answer);
+    let budget = BudgetDecision { answer, name, scope, key, shadow: false, measure, spent, limit, until, who, why };
+    (row.tail.kind, row.tail.budget) = (Some(RowKind::Decision), Some(Box::new(budget)));
+    row
+}
+
+/// Every command shows a budget's decision in one plain line; `find` selects them by their kind alone.
+#[test]
+fn a_decision_is_one_plain_line() {
+    let stop = "run r1\\u{1b} has used 10.02 of 10 USD (budget one-run)";
+    let grant = "run r1\\u{1b} may use 10 USD more of budget one-run until 2026-11-21, by ops: the release";
+    let rows =
+        || vec![row(0, "agent", ("a", ""), "main", None), decision(1, "d", None), decision(2, "e", Some("2026-11-21"))];
+    let found: Vec<String> = rows().iter().skip(1).map(format_row).collect();
+    assert_eq!(found[0], format!("2026-11-20T10:00:01.000  -  -  permission  ok  deny: {stop}"));
+    assert_eq!(found[1], format!("2026-11-20T10:00:02.000  -  -  permission  ok  grant: {grant}"));
+    assert!(told(rows()).contains(&format!("\n  permission  {stop}  deny  DENIED\n")), "{}", told(rows()));
+    let replayed = text_of(|out| session_of_rows("s", rows()).write_text(out));
+    assert!(replayed.contains(&format!("permission  deny  {stop}")), "{replayed}");
+    let query = |kind: &str| {
+        #[derive(clap::Parser)]
+        struct Find {
+            #[command(flatten)]
+            query: IndexQuery,
+        }
+        <Find as clap::Parser>::try_parse_from(["find", "--kind", kind]).map(|find| find.query)
+    };
+    let price = IndexRow {
+        tail: RowTail { kind: Some(RowKind::Price), ..row(3, "model", ("m", ""), "", None).tail },
+        ..row(3, "", ("", ""), "", None)
+    };
+    let all: Vec<IndexRow> = rows().into_iter().chain([price]).collect();
+    let count = |query: &IndexQuery| all.iter().filter(|row| query.matches(row)).count();
+    let [decisions, prices] = ["decision", "price"].map(|kind| query(kind).unwrap_or_else(|error| panic!("{error}")));
+    assert_eq!([&IndexQuery::default(), &decisions, &prices].map(count), [3, 2, 1]);
+    let error = query("verdict").map(drop).expect_err("no kind").to_string();
+    assert!(error.contains("must be one of payload, action") && error.contains("decision"), "{error}");
 }
 
 fn told(rows: Vec<IndexRow>) -> String {

@@ -402,7 +402,7 @@ static VOCABULARY: LazyLock<Arc<Vocabulary>> = LazyLock::new(|| vocabulary_with(
 static STRICT_VOCABULARY: LazyLock<Arc<Vocabulary>> =
     LazyLock::new(|| vocabulary_with(super::strict(declaring(&["ward-agent"]))));
 /// The step after the vault, whose rules are compiled once.
-static REDACT: LazyLock<Arc<RedactProcessor>> = LazyLock::new(redact);
+pub(super) static REDACT: LazyLock<Arc<RedactProcessor>> = LazyLock::new(redact);
 
 fn redact() -> Arc<RedactProcessor> {
     let settings = RedactConfig::default().settings().map_err(|problems| format!("{problems:?}")).expect("valid");

@@ -4,6 +4,7 @@ mod chat;
 mod closed;
 mod columns;
 mod content;
+mod decisions;
 mod oracle;
 mod recipients;
 mod recorded;
