@@ -226,6 +226,8 @@ impl GatewayAssembler<'_> {
             processors: &processors,
             inlet: &inlet,
             pipelines: valid.pipelines.iter().map(|pipeline| pipeline.id.to_string()).collect(),
+            budget_receiver: processors.budget_receiver(&valid.pipelines),
+            ids: &self.processor_deps.ids,
             alert_sender: alert_sender.as_ref(),
             admin_certificates: &valid.admin_certificates,
             admin_token: self.admin_token.as_ref(),

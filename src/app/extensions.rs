@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::app::alert_sender::{self, AlertSender};
+use crate::app::budget_grants::{self, BudgetGrants};
 use crate::app::build::{GatewayResources, InletCell, Listener};
 use crate::app::erasure_reports::{self, ErasureReports};
 use crate::app::fleet_drain::{self, FleetDrain};
@@ -23,8 +24,10 @@ use crate::components::ExtensionSettings;
 use access::access_control::{AccessControl, check_routes};
 use access::oidc::OidcClient;
 use history::RunBoard;
+use kernel::pseudonym::IdPolicy;
 use kernel::secret::Secret;
 use net::{LastGoodValue, RetainedSockets, server_tls};
+use pages::BudgetBoard;
 use pages::api::RunsApi;
 use receivers::kafka::PartitionHandOver;
 use telemetry::admin::{self, AdminState};
@@ -37,6 +40,9 @@ pub(super) struct ExtensionListeners<'p> {
     pub(super) processors: &'p BuiltProcessors,
     pub(super) inlet: &'p InletCell,
     pub(super) pipelines: Arc<[String]>,
+    /// The receiver under which requests reach the budgets.
+    pub(super) budget_receiver: Option<Arc<str>>,
+    pub(super) ids: &'p Arc<dyn IdPolicy>,
     pub(super) alert_sender: Option<&'p Arc<AlertSender>>,
     /// The admin port's certificates, read before.
     pub(super) admin_certificates: &'p LastGoodValue<server_tls::BuiltServerConfig>,
@@ -95,7 +101,9 @@ impl ExtensionListeners<'_> {
             pipelines: Arc::clone(&self.pipelines),
         };
         let seats = self.processors.all().filter_map(|built| built.seats.clone()).collect();
-        let history_pages = self.history.build_pages(self.resources, self.runs.clone(), settings.trace_link, seats);
+        let budgets = BudgetBoard::new(self.processors.budget_desk());
+        let history_pages =
+            self.history.build_pages(self.resources, self.runs.clone(), settings.trace_link, seats, budgets);
         let erasure_targets = self.processors.all().filter_map(|built| built.erasure_target.clone());
         let routes = admin::router(Arc::new(admin_state))
             .merge(self.api_router())
@@ -117,6 +125,14 @@ impl ExtensionListeners<'_> {
                 runs: self.runs.clone(),
                 tasks: Arc::clone(&self.resources.tasks),
                 clock: Arc::clone(&self.resources.deps.clock),
+            }))
+            .merge(budget_grants::router(BudgetGrants {
+                desk: self.processors.budget_desk(),
+                receiver: self.budget_receiver.clone(),
+                inlet: Arc::clone(self.inlet),
+                ids: Arc::clone(self.ids),
+                clock: Arc::clone(&self.resources.deps.clock),
+                rng: Arc::clone(&self.resources.deps.rng),
             }))
             .merge(pages::router(Arc::new(history_pages)));
         let router = admin::guard_routes(check_routes(routes, access), settings.allowed_hosts);

@@ -12,7 +12,7 @@ use crate::components::ProcessorSettings;
 use history::{ClientTable, FailedSpans, RETENTION, RunBoard, SharedHistoryStore};
 use kernel::files::parent_folder;
 use kernel::pseudonym::IdPolicy;
-use pages::AdminPages;
+use pages::{AdminPages, BudgetBoard};
 use pipeline::spool::SpoolKey;
 use rates::SeatSums;
 use runs::RunSource;
@@ -76,6 +76,7 @@ impl HistorySetup {
         runs: RunBoard,
         link: Option<TraceLink>,
         seats: Vec<Arc<SeatSums>>,
+        budgets: BudgetBoard,
     ) -> AdminPages {
         let deps = &resources.deps;
         AdminPages {
@@ -87,6 +88,7 @@ impl HistorySetup {
             iteration_ceiling: self.iteration_ceiling,
             link,
             seats,
+            budgets,
             vault: self.vault.clone(),
             meter: deps.meter.clone(),
             health: deps.health.clone(),

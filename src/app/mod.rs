@@ -7,6 +7,7 @@
 mod alert_sender;
 pub mod assemble;
 mod budget_checks;
+pub(crate) mod budget_grants;
 pub mod build;
 pub(crate) mod collector_compat;
 pub(crate) mod configured_component;

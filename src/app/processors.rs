@@ -174,6 +174,13 @@ impl BuiltProcessors {
         named.into_iter().filter(has).map(Scope::as_str).collect()
     }
 
+    /// The receiver under which requests reach the budgets: one of a pipeline for traces with that processor.
+    pub(super) fn budget_receiver(&self, pipelines: &[PipelineConfig]) -> Option<Arc<str>> {
+        let (id, _) = self.trackers().find(|(_, tracker)| tracker.has_budgets())?;
+        let pipeline = pipelines_with(id, pipelines).find(|pipeline| pipeline.signal == Signal::Traces)?;
+        pipeline.receivers.first().map(|(receiver, _)| id_text(receiver))
+    }
+
     pub(super) fn take_tasks(&mut self) -> Vec<BackgroundTask> {
         self.0.iter_mut().filter_map(|(_, built)| built.task.take()).collect()
     }

@@ -4,6 +4,7 @@
 
 mod admin_address;
 mod alerts;
+mod budgets;
 mod check;
 mod common;
 mod config_loading;
@@ -125,6 +126,8 @@ enum CliCommand {
     /// Lists the alerts of a running gateway, and tests its webhook.
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
+    /// Shows what budgets of a running gateway have used, most consumed first, and grants more.
+    Budgets(budgets::BudgetsArgs),
     /// Shows the overview of a running gateway (runs, cost, alerts) in a terminal, and refreshes it.
     Top(top::TopArgs),
     /// Streams what passes a running gateway, after redaction: only data that third parties may see.
@@ -192,6 +195,7 @@ pub fn main() -> ExitStatus {
         CliCommand::Explain(options) => explain::run(&common, &options),
         CliCommand::Redact(options) => redact::run(&common, &options),
         CliCommand::Alerts(command) => alerts::run(&common, &command),
+        CliCommand::Budgets(options) => budgets::run(&common, options),
         CliCommand::Report(options) => report::run(&common, &options),
         CliCommand::Top(options) => top::run(&common, &options),
         CliCommand::Tap(options) => tap::run(&common, &options),
@@ -225,6 +229,7 @@ fn check_listen(command: &CliCommand, common: &CommonArgs) -> Result<(), Command
         | CliCommand::Tap(_)
         | CliCommand::Report(_)
         | CliCommand::Alerts(_)
+        | CliCommand::Budgets(_)
         | CliCommand::Spool(_) => {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::Budget;
 use crate::{BudgetLine, BudgetRecord, Measure, Verdict};
 
 /// Whose call it is, and of what. In a question as the client or its credential names them; everywhere else in the form
@@ -130,6 +131,8 @@ impl Answer {
 pub trait BudgetDesk: Send + Sync {
     /// Whether there are budgets at all.
     fn has_budgets(&self) -> bool;
+    /// What is configured.
+    fn budgets(&self) -> &[Budget];
     fn answer(&self, question: &Question) -> Answer;
     /// The budgets with what is spent, most consumed first, at most 1,000.
     fn lines(&self) -> Vec<BudgetLine>;

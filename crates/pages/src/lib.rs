@@ -1,5 +1,5 @@
-//! The pages of the admin port: `/` (the overview), `/runs`, `/runs/{id}`, `/changes`, `/report`, and the same as JSON,
-//! `/api/gateway` and `/api/clients`. At night, the pages show an operator which agent is at fault, its cost and
+//! The pages of the admin port: `/` (the overview), `/runs`, `/runs/{id}`, `/budgets`, `/changes`, `/report`, the same
+//! as JSON, `/api/gateway` and `/api/clients`. At night, the pages show an operator which agent is at fault, its cost and
 //! its trace.
 //! Pages are rendered on the server, without script or external resources; everything is escaped, and names are cut
 //! and cleaned. Pages read live runs from the tracker and ended ones from history's file; the browser refreshes pages
@@ -8,6 +8,7 @@
 
 pub mod alert_message;
 pub mod api;
+mod budgets;
 mod limits;
 mod overview;
 mod report;
@@ -30,10 +31,11 @@ use axum::routing::{MethodRouter, get};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub use budgets::BudgetBoard;
 use history::{ClientTable, FailedSpans, RETENTION, RunBoard, RunFilter};
 use kernel::clock::Clock;
 use kernel::hex;
-use limits::{PageState, Seen, limit_board};
+use limits::{PageState, Seen, limit_board, limit_budgets};
 use net::{Spawn, spawn::run_blocking};
 use rates::SeatSums;
 use runs::{RunDetail, RunView, UsageSum};
@@ -57,6 +59,7 @@ pub struct AdminPages {
     pub link: Option<TraceLink>,
     /// The use of seats, of each step `cost` whose plans give seats a price.
     pub seats: Vec<Arc<SeatSums>>,
+    pub budgets: BudgetBoard,
     /// Prefix of the vault's object names, if it may be shown.
     pub vault: Option<String>,
     /// The gateway's own metrics.
@@ -74,10 +77,12 @@ pub fn router(pages: Arc<AdminPages>) -> Router {
         .route("/", page(overview_page))
         .route("/runs", page(list))
         .route("/runs/{id}", get(run))
+        .route("/budgets", page(budgets_page))
         .route("/changes", page(changes))
         .route("/report", page(report::report_response))
         .route("/api/gateway", get(gateway))
         .route("/api/clients", get(clients))
+        .route("/api/budgets", get(budgets_api))
         .route("/report/issue/{id}", get(issue))
         .with_state(pages)
 }
@@ -199,6 +204,17 @@ fn changes(pages: &AdminPages, query: &PageQuery, as_json: bool) -> Response {
     if as_json { json_response(&changes.json()) } else { render_page(&changes) }
 }
 
+fn budgets_page(pages: &AdminPages, query: &PageQuery, as_json: bool) -> Response {
+    match as_json {
+        true => json_response(&budgets::budgets_json(pages)),
+        false => render_refreshing_page(&budgets::BudgetsPage::build(pages, query), query.paused.is_some()),
+    }
+}
+
+async fn budgets_api(Seen(pages): PagesState) -> Response {
+    respond_with(&pages, |pages| json_response(&budgets::budgets_json(pages))).await
+}
+
 async fn gateway(Seen(pages): PagesState) -> Response {
     respond_with(&pages, |pages| json_response(&overview::gateway_json(pages))).await
 }
@@ -217,7 +233,8 @@ impl PageState for Arc<AdminPages> {
     fn limited_to(&self, client: &KnownClient) -> Self {
         let (runs, meter) = (limit_board(&self.runs, client), Meter::new());
         let (failures, clients, seats) = Default::default();
-        Self::new(AdminPages { runs, meter, failures, clients, seats, ..AdminPages::clone(self) })
+        let budgets = limit_budgets(self, &runs, client);
+        Self::new(AdminPages { runs, budgets, meter, failures, clients, seats, ..AdminPages::clone(self) })
     }
 }
 

@@ -7,6 +7,7 @@ use askama::Template;
 use serde_json::{Map, Value, json};
 
 use super::alert_message::ExampleRuns;
+use super::budgets::{BudgetRow, overview_rows};
 use super::sparkline::Sparkline;
 use super::{AdminPages, PageQuery, text};
 use history::{CostShare, FigureBuilder, TimeWindow, WindowFigures, WindowMetric, figures_json};
@@ -325,6 +326,7 @@ pub(super) struct OverviewPage {
     /// Model calls without a price because their client reported no usage.
     no_usage: Option<String>,
     seats: Vec<CountRow>,
+    budgets: Vec<BudgetRow>,
     at: String,
 }
 
@@ -430,6 +432,7 @@ impl OverviewPage {
             troubles_of_calls: troubles_sentence(&figures),
             no_usage: figures.no_usage.sentence(text::clean_name),
             seats: seat_rows(pages),
+            budgets: overview_rows(pages),
             at: text::format_time(now),
         }
     }

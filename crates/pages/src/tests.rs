@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{AdminPages, router};
+use super::{AdminPages, BudgetBoard, router};
 use ::runs::testing::runs::{self, MINUTE, Made, NOW};
 use ::runs::{Alert, RunRecord, RunState, RunStep, RunView, StepKind, encode_run};
 use history::{ClientTable, FailedSpans, RETENTION, RunBoard};
@@ -71,6 +71,7 @@ pub(crate) fn state_of(runs: RunBoard, link: &str) -> AdminPages {
         iteration_ceiling: 50,
         link: settings.trace_link,
         seats: vec![Arc::new(seats())],
+        budgets: BudgetBoard::default(),
         vault: Some("s3://audit-logs/x".to_owned()),
         meter: Meter::new(),
         health: Health::new(),
@@ -97,7 +98,7 @@ fn seats() -> rates::SeatSums {
     seats
 }
 
-async fn ask(router: &axum::Router, path: &str, accept: &str) -> (StatusCode, String) {
+pub(crate) async fn ask(router: &axum::Router, path: &str, accept: &str) -> (StatusCode, String) {
     let request = Request::get(path).header("host", "localhost").header("accept", accept);
     let answer = router.clone().oneshot(request.body(Body::empty()).expect("request")).await.expect("answer");
     let policy = answer.headers().get("content-security-policy").and_then(|value| value.to_str().ok()).unwrap_or("");
@@ -107,13 +108,13 @@ async fn ask(router: &axum::Router, path: &str, accept: &str) -> (StatusCode, St
     (status, String::from_utf8_lossy(&body).into_owned())
 }
 
-async fn ask_json(router: &axum::Router, path: &str) -> Value {
+pub(crate) async fn ask_json(router: &axum::Router, path: &str) -> Value {
     let (status, text) = ask(router, path, "application/json").await;
     assert_eq!(status, StatusCode::OK, "{path}: {text}");
     serde_json::from_str(&text).expect("JSON")
 }
 
-const HTML: &str = "text/html,application/xhtml+xml";
+pub(crate) const HTML: &str = "text/html,application/xhtml+xml";
 const LINK: &str = "https://back.example/t/{trace_id}?span={span_id}&from={start_s}";
 
 /// From a number on the overview to the trace: the number's link, then a run's link.

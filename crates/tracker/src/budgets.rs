@@ -10,6 +10,7 @@ use foldhash::{HashMap, HashMapExt as _};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use ::budgets::config::Budget;
 use ::budgets::{Answer, BudgetDesk, BudgetLine, BudgetRecord, Crossing, Known, Measure, Names, Question, RECORD_SPAN};
 use ::budgets::{Ledger, Scope, Spending, Usage};
 use kernel::bounded_map::BoundedMap;
@@ -387,6 +388,10 @@ fn alert_of(crossing: Crossing) -> Alert {
 impl BudgetDesk for RunTracker {
     fn has_budgets(&self) -> bool {
         !self.settings.budgets.is_empty()
+    }
+
+    fn budgets(&self) -> &[Budget] {
+        &self.settings.budgets
     }
 
     fn knows_fleet(&self) -> bool {

@@ -38,6 +38,7 @@ pub(super) const ROUTES: &[RouteRow] = &[
     (Method::GET, "/", FILTERED),
     (Method::GET, "/runs", FILTERED),
     (Method::GET, "/runs/{id}", FILTERED),
+    (Method::GET, "/budgets", FILTERED),
     (Method::GET, "/changes", FILTERED),
     (Method::GET, "/report", VIEWER),
     (Method::GET, "/report/issue/{id}", FILTERED),
@@ -51,6 +52,7 @@ pub(super) const ROUTES: &[RouteRow] = &[
     (Method::POST, "/api/runs/{id}/outcome", OPERATOR),
     (Method::GET, "/api/sessions", FILTERED),
     (Method::GET, "/api/sums", FILTERED),
+    (Method::GET, "/api/budgets", FILTERED),
     (Method::GET, "/api/investigations", VIEWER),
     (Method::GET, "/api/measures", VIEWER),
     (Method::GET, "/api/alerts", FILTERED),
@@ -62,6 +64,7 @@ pub(super) const ROUTES: &[RouteRow] = &[
     (Method::POST, "/-/drain", OPERATOR),
     (Method::POST, "/-/spool", OPERATOR),
     (Method::POST, "/-/erasures", OPERATOR),
+    (Method::POST, "/-/budgets/grants", OPERATOR),
 ];
 
 /// Every route of `vault serve --access`. Index lines are for viewers, opened content for tappers.

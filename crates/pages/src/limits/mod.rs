@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -12,7 +12,9 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use parking_lot::Mutex;
 
-use history::RunBoard;
+use super::{AdminPages, BudgetBoard};
+use budgets::{BudgetLine, Scope};
+use history::{RETENTION, RunBoard};
 use runs::{RunRecord, UNATTRIBUTED};
 use telemetry::admin::auth::KnownClient;
 
@@ -31,16 +33,52 @@ impl<S: PageState> FromRequestParts<S> for Seen<S> {
     }
 }
 
-/// The runs that `client` may see.
-pub(super) fn limit_board(board: &RunBoard, client: &KnownClient) -> RunBoard {
-    let KnownClient { roles, user_ids, .. } = client.clone();
-    let ids = board.ids.clone();
+/// Whether a user of an account is the client.
+fn own_user(board: &RunBoard, client: &KnownClient) -> impl Fn(&str, &str) -> bool + Send + Sync + 'static {
+    let (ids, user_ids) = (board.ids.clone(), client.user_ids.clone());
     // the client's pseudonyms in each account, because a page visits many runs
     let pseudonyms: Mutex<HashMap<String, Vec<String>>> = Mutex::default();
-    let is_own = move |account: &str, user: &str| {
+    move |account: &str, user: &str| {
         let make = || ids.iter().flat_map(|ids| user_ids.iter().map(|id| ids.pseudonym(account, id))).collect();
         pseudonyms.lock().entry(account.to_owned()).or_insert_with(make).iter().any(|own| own == user)
+    }
+}
+
+/// The budgets that `client` may see: a sum only if all that is in it may be seen. `runs`: those that it may see.
+pub(super) fn limit_budgets(pages: &AdminPages, runs: &RunBoard, client: &KnownClient) -> BudgetBoard {
+    if pages.budgets.desk.is_none() {
+        return BudgetBoard::default();
+    }
+    let (limits, is_own) = (client.roles.limits.clone(), own_user(runs, client));
+    let (visible, mut hidden) = (runs.permit.clone(), HashSet::new());
+    // a session or run in which others have calls
+    pages.runs.visit_runs(pages.now().saturating_sub(RETENTION), &mut |run| {
+        if visible.as_ref().is_some_and(|permit| !permit(run)) {
+            hidden.extend([run.run, run.session].map(|id| (run.account.to_owned(), id.to_owned())));
+        }
+    });
+    let permit = move |line: &BudgetLine| {
+        let own = |user: &str| is_own(&line.account, user);
+        let names = &line.names;
+        limits.iter().any(|limit| match line.scope {
+            Scope::Run | Scope::Session => {
+                let tenant = names.tenant.as_deref().unwrap_or(UNATTRIBUTED);
+                let is_permitted = limit.permits(&line.account, tenant, || names.user.as_deref().is_some_and(own));
+                is_permitted && !hidden.contains(&(line.account.clone(), line.key.clone()))
+            }
+            Scope::Tenant => limit.permits(&line.account, &line.key, || false),
+            Scope::User => limit.tenants.is_none() && limit.permits(&line.account, "", || own(&line.key)),
+            Scope::Feature | Scope::Issue | Scope::Account => {
+                limit.tenants.is_none() && limit.permits(&line.account, "", || false)
+            }
+        })
     };
+    BudgetBoard { permit: Some(Arc::new(permit)), ..pages.budgets.clone() }
+}
+
+/// The runs that `client` may see.
+pub(super) fn limit_board(board: &RunBoard, client: &KnownClient) -> RunBoard {
+    let (roles, is_own) = (client.roles.clone(), own_user(board, client));
     let permit = move |run: &RunRecord<'_>| {
         let is_own = || run.user.is_some_and(|user| is_own(run.account, user));
         let is_permitted = |tenant| roles.limits.iter().any(|limit| limit.permits(run.account, tenant, is_own));

@@ -10,8 +10,11 @@ use http_body_util::BodyExt as _;
 use serde_json::json;
 use tower::ServiceExt as _;
 
+use crate::BudgetBoard;
 use crate::api::{self, RunsApi};
+use crate::budgets::tests::BudgetsOf;
 use crate::tests::{ids, state_of};
+use ::budgets::Names;
 use ::runs::testing::runs::{self as made, Made, NOW};
 use ::runs::{Alert, ModelTotals, OutcomeError, OutcomeStore, RunOutcome, RunView};
 use access::access_control::{AccessControl, check_routes};
@@ -61,6 +64,65 @@ fn board() -> RunBoard {
     RunBoard { sources: vec![Arc::new(source)], ids: Some(ids()), ..RunBoard::default() }
 }
 
+/// Budgets of every scope, each with what both tenants used, and of the runs and sessions of [`board`].
+fn budgets() -> Arc<BudgetsOf> {
+    let scopes = ["run", "session", "user", "tenant", "feature", "issue", "account"];
+    let budget = |scope: &str| (scope.to_owned(), json!({"scope": scope, "amount": "100 USD"}));
+    let made = BudgetsOf::new(&serde_json::Value::Object(scopes.iter().map(|scope| budget(scope)).collect()));
+    for (account, tenant, run) in [
+        ("default", "acme", "acme"),
+        ("default", "globex", "globex"),
+        ("default", "acme", "mixed"),
+        ("theirs", "acme", "theirs"),
+    ] {
+        let text = |text: String| Some(text);
+        let names = Names {
+            run: text(format!("run-{run}")),
+            session: text(format!("session-{run}")),
+            user: text(ids().pseudonym("default", &format!("{tenant}.example"))),
+            tenant: text(tenant.to_owned()),
+            feature: text(format!("feature-{tenant}")),
+            issue: text(format!("ISSUE-{tenant}")),
+            service: text(format!("service-{tenant}")),
+            model: None,
+        };
+        made.spend(account, &names, 1);
+    }
+    Arc::new(made)
+}
+
+/// Each viewer sees the sums that are made of nothing but what it may see. (Shown to fail without the permit, and
+/// without the set of hidden runs.)
+#[tokio::test]
+async fn budgets_are_those_of_the_viewer() {
+    let port = port();
+    let own = ids().pseudonym("default", "globex.example");
+    let acme = ids().pseudonym("default", "acme.example");
+    let theirs =
+        ["run run-theirs", "session session-theirs", "tenant acme", "feature feature-acme", "issue ISSUE-acme"];
+    let of_user = |user: &str| format!("user {user}");
+    for (client, expected) in [
+        (Client::Token("a token of acme"), vec!["run run-acme", "session session-acme", "tenant acme"]),
+        (Client::Token("a token of globex"), vec!["run run-globex", "session session-globex", "tenant globex"]),
+        (Client::Token("a token of theirs"), [&theirs[..], &["account theirs", &of_user(&acme)]].concat()),
+        (Client::Certificate("globex.example"), vec!["run run-globex", "session session-globex", &of_user(&own)]),
+    ] {
+        let (status, text) = ask(&port, "/api/budgets", client, KINDS[1]).await;
+        assert_eq!(status, StatusCode::OK);
+        let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let lines = answer["budgets"].as_array().unwrap().iter();
+        let shown = lines.map(|line| format!("{} {}", line["scope"].as_str().unwrap(), line["key"].as_str().unwrap()));
+        let (mut shown, mut expected): (Vec<String>, Vec<&str>) = (shown.collect(), expected);
+        shown.sort();
+        expected.sort_unstable();
+        assert_eq!(shown, expected, "{client:?}");
+    }
+    let (_, text) = ask(&port, "/api/budgets", Client::Token("a token of viewers"), KINDS[1]).await;
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    // 4 runs and sessions, and of each account the users, tenants, features, issues and itself
+    assert_eq!(answer["budgets"].as_array().unwrap().len(), 4 + 4 + 3 + 3 + 3 + 3 + 2);
+}
+
 /// The pages, the API and the gateway's own routes behind the check of credentials.
 fn port() -> Router {
     let config: AdminConfig = serde_json::from_value(json!({
@@ -82,7 +144,8 @@ fn port() -> Router {
         },
     }))
     .unwrap();
-    let pages = state_of(board(), "https://back.example/{trace_id}");
+    let mut pages = state_of(board(), "https://back.example/{trace_id}");
+    pages.budgets = BudgetBoard::new(Some(budgets()));
     // what the gateway counts for all
     let unpriced = [("provider", "p"), ("model", "model-acme-globex"), ("reason", "unknown_model")];
     pages.meter.counter(&names::COST_UNPRICED, &unpriced).increment(1);
