@@ -274,7 +274,7 @@ impl GatewayAssembler<'_> {
                     let receiver = ClaudeCodeHooksReceiver::build(id_text(&id), settings).with_oidc(oidc.clone());
                     let receiver = receiver.with_sockets(sockets.clone());
                     let clock = Arc::clone(&self.resources.deps.clock);
-                    built.listeners.push(listen_for_hooks(receiver, clock, None));
+                    built.listeners.push(listen_for_hooks(receiver, clock, processors.budget_desk()));
                 }
                 ReceiverSettings::Kafka(settings) => {
                     let client = ::kafka::build_client(&settings.brokers);

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::sockets::{BUSY_TOKEN, Rig, Sent, TOKEN};
 use super::{ExportTraceServiceRequest, NOON, event, text};
+use budgets::config::Budget;
 use budgets::{
     Answer, BudgetDesk, BudgetLine, BudgetRecord, BudgetUse, Measure, Question, RECORD_SPAN, RecordKind, Scope, Verdict,
 };
@@ -49,6 +50,10 @@ impl BudgetDesk for FakeDesk {
     fn answer(&self, question: &Question) -> Answer {
         self.questions.lock().push(question.clone());
         self.answer.lock().clone()
+    }
+
+    fn budgets(&self) -> &[Budget] {
+        &[]
     }
 
     fn lines(&self) -> Vec<BudgetLine> {
