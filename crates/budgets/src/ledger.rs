@@ -223,6 +223,7 @@ impl Ledger {
             if self.grants.len() < MAX_GRANTS {
                 self.grants.push(Grant { account, budget, scope, key, measure, extra: limit, until, who, why });
             }
+            self.lower_levels(at);
             return;
         }
         let found = self.budgets.iter().position(|defined| defined.budget.name == record.budget);
@@ -231,6 +232,24 @@ impl Ledger {
         };
         let begin = defined.window_begin(at);
         self.change(index, account, &record.key, begin, |_, stops| *stops = (stops.0 + 1, stops.1.max(at)));
+    }
+
+    /// Forgets the warnings that keys with a grant have not crossed any more, so that they can cross them again.
+    fn lower_levels(&mut self, now: u64) {
+        let mut levels = Vec::new();
+        for grant in &self.grants {
+            let is_for = |defined: &BudgetDefinition| defined.budget.scope == grant.scope && !defined.is_flow();
+            for (index, defined) in self.budgets.iter().enumerate().filter(|(_, defined)| is_for(defined)) {
+                let (account, key) = (&*grant.account, &*grant.key);
+                let Some(sum) = self.current_sum(defined, account, key, now) else { continue };
+                let crossed = self.crossed_share(defined, account, key, now, |measure| sum.amount(measure));
+                let level = crossed.map_or(0, |(_, level)| level);
+                levels.push((index, account.to_owned(), key.to_owned(), sum.begin, level));
+            }
+        }
+        for (index, account, key, begin, level) in levels {
+            self.change(index, &account, &key, begin, |sum, _| sum.level = sum.level.min(level));
+        }
     }
 
     /// Answers a question whose names are in the form that pages show.

@@ -197,7 +197,12 @@ fn grants_are_for_one_key_and_end() {
         who: "op".into(),
         why: "release".into(),
     };
+    assert!(book.is_crossed("d", "a", "ada", NOW) && book.take_crossings().len() == 4);
     book.apply("a", &grant, NOW);
+    assert!(!book.is_crossed("d", "b", "bob", NOW + DAY) && book.is_crossed("d", "a", "ada", NOW), "80 % of 15 USD");
+    book.add("a", &names("ada"), spend(4), NOW);
+    assert_eq!(book.take_crossings().iter().map(|one| one.share).collect::<Vec<_>>(), vec![10_000]);
+    book.add("a", &names("ada"), spend(-4), NOW);
     let verdict = |account: &str, user: &str, now: u64| ask(&book, account, names(user), now).verdict;
     assert_eq!(verdict("a", "ada", NOW), Verdict::Allow);
     assert_eq!([verdict("a", "bob", NOW), verdict("b", "ada", NOW)], [Verdict::Deny; 2]);

@@ -182,7 +182,9 @@ impl RunTracker {
         for record in &news.records {
             state.ledger.apply(&news.account, record, news.received);
             if owner.is_here() && state.has_ticked() {
-                self.metrics.count_decision(&record.budget, record.kind.as_str());
+                let action = if record.shadow { "shadow" } else { record.kind.as_str() };
+                let budget = if record.budget.is_empty() { "all" } else { &record.budget };
+                self.metrics.count_decision(budget, action);
             }
         }
     }

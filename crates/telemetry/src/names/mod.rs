@@ -438,7 +438,8 @@ metrics_table! {
     MEASURE = "agent_measure", MetricKind::Histogram(MEASURES);
     /// Alerts computed by tollgate that began to fire (labels: rule, tenant).
     ALERTS = "agent_alert_total", MetricKind::Counter;
-    /// Answers to agents and proxies other than yes, and grants (labels: budget, action).
+    /// Answers to agents and proxies other than yes, and grants (labels: budget; action = ask, deny, shadow (it only
+    /// would have been), grant).
     BUDGET_DECISIONS = "agent_budget_decisions_total", MetricKind::Counter;
     /// What the keys of budgets have used in their current period, those that have used most (labels: budget, key,
     /// measure; USD or a number).
