@@ -1,5 +1,5 @@
-//! The gateway of `tollgate demo` (crate `onboarding`): the embedded default with a `file` exporter instead of `debug`.
-//! All other settings are the default's.
+//! The gateway of `tollgate demo` (crate `onboarding`): the embedded default with a `file` exporter instead of `debug`,
+//! and a budget. All other settings are the default's.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,14 +10,17 @@ use super::common::CommonArgs;
 use super::config_loading::{FileAccess, load_config};
 use super::listen::parse_listen_address;
 use crate::app::build::GatewayDeps;
-use crate::app::resolve::ConfiguredComponent;
+use crate::app::resolve::{ConfiguredComponent, ValidSettings};
 use crate::app::{RunningGateway, StartError, StartFault, assemble};
-use crate::components::ExporterSettings;
+use crate::components::{ExporterSettings, ProcessorSettings, ReceiverSettings};
+use budgets::config::BudgetsConfig;
 use command::error::{CommandError, ExitStatus};
-use config::ComponentId;
+use config::{ComponentId, load};
 use exporters::file::{FileExporterSettings, RotationLimits};
-use onboarding::demo::{DemoArgs, DemoGateway, EXPORTED, EXPORTER};
+use onboarding::demo::{BUDGETS, DemoArgs, DemoGateway, EXPORTED, EXPORTER};
+use otlp::Signal;
 use pipeline::{Trust, spool};
+use receivers::claude_code_hooks::ClaudeCodeHooksConfig;
 
 /// The limit of the spool and of the exporter's file; a demo needs little.
 const MAX_BYTES: u64 = 256 << 20;
@@ -54,6 +57,7 @@ async fn start_on_ports(common: &CommonArgs) -> Result<Result<RunningGateway, St
         *exporter = id.clone();
     }
     valid.exporters = vec![ConfiguredComponent { id, value: ExporterSettings::File(settings) }];
+    set_budgets(&mut valid)?;
     valid.spool = spool::SpoolSettings::new(valid.spool.directory, MAX_BYTES);
     let deps = GatewayDeps::system();
     let blueprint = match assemble::build_blueprint(valid, &deps).await {
@@ -61,6 +65,26 @@ async fn start_on_ports(common: &CommonArgs) -> Result<Result<RunningGateway, St
         Err(error) => return Ok(Err(error)),
     };
     Ok(RunningGateway::start(blueprint, deps).await)
+}
+
+/// Gives the `runs` processor the demo's budgets, and the gateway a free port on which agents ask.
+fn set_budgets(valid: &mut ValidSettings) -> Result<(), CommandError> {
+    let budgets: BudgetsConfig =
+        load::parse_data("budgets", BUDGETS).map_err(|_| "the demo's budgets can't be read")?;
+    let budgets = budgets::config::check(&budgets, &mut Vec::new());
+    for ConfiguredComponent { value, .. } in &mut valid.processors {
+        if let ProcessorSettings::Runs(settings) = value {
+            settings.budgets = budgets.clone().into();
+        }
+    }
+    let hooks = ClaudeCodeHooksConfig { endpoint: "127.0.0.1:0".to_owned(), ..ClaudeCodeHooksConfig::default() };
+    let hooks = hooks.settings().map_err(|_| "the demo's hooks can't be received")?;
+    let id = ComponentId::parse("claude_code_hooks")?;
+    for pipeline in valid.pipelines.iter_mut().filter(|pipeline| pipeline.signal == Signal::Traces) {
+        pipeline.receivers.extend(pipeline.receivers.first().map(|(_, at)| (id.clone(), *at)));
+    }
+    valid.receivers.push(ConfiguredComponent { id, value: ReceiverSettings::ClaudeCodeHooks(hooks) });
+    Ok(())
 }
 
 impl DemoGateway for RunningGateway {

@@ -23,9 +23,9 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A running gateway: the embedded default, but it exports to [`EXPORTED`] only, as to a third party, so that the user
-/// sees the data that a third party would get. The root package implements it.
+/// sees the data that a third party would get, and it has [`super::BUDGETS`]. The root package implements it.
 pub trait DemoGateway {
-    /// The bound addresses, with their labels (`otlp grpc`, `otlp http`, `admin`).
+    /// The bound addresses, with their labels (`otlp grpc`, `otlp http`, `admin`, `claude_code_hooks`).
     fn addresses(&self) -> &[(String, SocketAddr)];
     /// Records of the spool that a consumer has not taken yet.
     fn waiting_records(&self, consumer: &str) -> u64;
@@ -39,6 +39,7 @@ pub(super) struct PlayedGateway {
     pub(super) grpc: SocketAddr,
     pub(super) http: SocketAddr,
     pub(super) admin: SocketAddr,
+    pub(super) hooks: SocketAddr,
     pub(super) directory: PathBuf,
 }
 
@@ -49,7 +50,8 @@ impl PlayedGateway {
             found.map(|(_, address)| *address).ok_or_else(|| format!("`{port_name}` does not listen"))
         };
         let (grpc, http, admin) = (find_address("otlp grpc")?, find_address("otlp http")?, find_address("admin")?);
-        Ok(Self { gateway, grpc, http, admin, directory: directory.to_path_buf() })
+        let hooks = find_address("claude_code_hooks")?;
+        Ok(Self { gateway, grpc, http, admin, hooks, directory: directory.to_path_buf() })
     }
 
     /// Waits until the spool has no records left for `consumer`.

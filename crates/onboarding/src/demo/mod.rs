@@ -3,6 +3,7 @@
 //! serves until Ctrl-C. It works offline, without a HOME, and all its files are in one directory that is removed at the
 //! end. The exit code says whether all checks passed, so that `--once` checks a build on the machine that will run it.
 
+mod budget;
 mod costs;
 mod gateway;
 mod items;
@@ -34,6 +35,7 @@ use kernel::terminal::format_bytes;
 use net::ProxyRules;
 use telemetry::logging;
 
+pub use budget::BUDGETS;
 use costs::BilledCall;
 pub use gateway::{DemoGateway, EXPORTED, EXPORTER};
 use gateway::{PlayedGateway, ScratchDir, VAULT};
@@ -159,7 +161,8 @@ async fn play_and_check(story: &mut DemoStory, gateway: &PlayedGateway) -> Resul
     let search = LeakSearch::new(requests.iter().map(|(_, request)| &**request))?;
     let is_private = show_search(story, gateway, search, &opened.documents).await?;
     let session = incoming.iter().find_map(|item| item.text("session.id")).unwrap_or_default().to_owned();
-    Ok((missing.is_empty() && is_priced && is_covered && is_private, session))
+    let is_stopped = budget::show_budget(story, gateway, &session).await?;
+    Ok((missing.is_empty() && is_priced && is_covered && is_private && is_stopped, session))
 }
 
 fn show_vault(story: &mut DemoStory, opened: &OpenedContent) {
