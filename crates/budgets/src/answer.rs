@@ -7,7 +7,8 @@ use crate::{BudgetLine, BudgetRecord, Measure, Verdict};
 
 /// Whose call it is, and of what. In a question as the client or its credential names them; everywhere else in the form
 /// that pages show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Names {
     /// The run as its dialect names it, such as Claude Code's `prompt_id`.
     pub run: Option<String>,

@@ -4,7 +4,6 @@
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::http_ports::reply::{self, RequestRefusal};
@@ -26,41 +25,32 @@ const NOTE_HEADER: HeaderName = HeaderName::from_static("x-tollgate-budget-note"
 const MALFORMED: &str = "a question is a JSON object with any of the keys session, run, trace, user, tenant, feature, \
     issue, service, model (each a text) and can_ask (true or false)";
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct AskedBudget {
-    session: Option<String>,
-    run: Option<String>,
-    trace: Option<String>,
-    user: Option<String>,
-    tenant: Option<String>,
-    feature: Option<String>,
-    issue: Option<String>,
-    service: Option<String>,
-    model: Option<String>,
-    can_ask: bool,
-}
-
 /// Reads a question in JSON.
 ///
 /// # Errors
 /// It is no question. No text quotes it.
 pub(super) fn read_question(body: &[u8]) -> Result<Question, RequestRefusal> {
-    let malformed = |what: &str| RequestRefusal::malformed_body(what.to_owned());
-    let asked: AskedBudget = serde_json::from_slice(body).map_err(|_| malformed(MALFORMED))?;
-    let AskedBudget { session, run, trace, user, tenant, feature, issue, service, model, can_ask } = asked;
-    let names = [&session, &run, &user, &tenant, &feature, &issue, &service, &model];
+    let mut asked: Map<String, Value> = serde_json::from_slice(body).map_err(|_| malformed(MALFORMED))?;
+    let can_ask =
+        asked.remove("can_ask").unwrap_or(Value::Bool(false)).as_bool().ok_or_else(|| malformed(MALFORMED))?;
     let is_name = |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
-    if !names.into_iter().flatten().all(|name| is_name(name)) {
-        return Err(malformed("each name must have 1 to 1024 bytes, without control characters"));
+    if !asked.values().all(|value| value.as_str().is_some_and(is_name)) {
+        return Err(malformed("each name must be a text of 1 to 1024 bytes, without control characters"));
     }
-    let is_trace = |trace: &String| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !trace.as_ref().is_none_or(is_trace) {
+    let trace = asked.remove("trace").and_then(|trace| Some(trace.as_str()?.to_ascii_lowercase()));
+    if !trace.as_deref().is_none_or(is_trace) {
         return Err(malformed("`trace` must have 32 hex digits"));
     }
-    let trace = trace.map(|trace| trace.to_ascii_lowercase());
-    let names = Names { run, session, user, tenant, feature, issue, service, model };
+    let names: Names = serde_json::from_value(asked.into()).map_err(|_| malformed(MALFORMED))?;
     Ok(Question { names, trace, can_ask, ..Question::default() })
+}
+
+fn is_trace(trace: &str) -> bool {
+    trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn malformed(what: &str) -> RequestRefusal {
+    RequestRefusal::malformed_body(what.to_owned())
 }
 
 /// Reads a question from the headers of a request that a proxy asks about.
@@ -83,8 +73,7 @@ pub(super) fn read_headers(headers: &HeaderMap) -> Result<Question, RequestRefus
     }
     // https://www.w3.org/TR/trace-context/#traceparent-header: a malformed one counts as absent
     let trace = text("traceparent").ok().flatten().and_then(|parent| parent.split('-').nth(1));
-    let is_trace = |trace: &&str| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit());
-    asked.extend(trace.filter(is_trace).map(|trace| ("trace".to_owned(), trace.into())));
+    asked.extend(trace.filter(|trace| is_trace(trace)).map(|trace| ("trace".to_owned(), trace.into())));
     read_question(Value::Object(asked).to_string().as_bytes())
 }
 

@@ -29,7 +29,7 @@ use net::listen::{ReplyBody, RequestHandler};
 use net::{BodyLimits, ClientAddress, ContentEncoding, SlowUploads};
 use otlp::Signal;
 use otlp::status::GrpcCode;
-use pipeline::{BytePermit, Outcome, Reason};
+use pipeline::{BytePermit, Outcome, Reason, Trust};
 
 /// While an event is translated, its texts are held as attributes and as the request; both are charged.
 const COPIES: usize = 2;
@@ -61,11 +61,11 @@ enum HookRoute {
     Check,
 }
 
-impl HookRoute {
-    /// Whether requests bring telemetry.
-    fn stores(self) -> bool {
-        matches!(self, Self::Hook(client) if client.stores_events())
-    }
+/// A request whose sender is known.
+#[derive(Clone, Copy)]
+struct KnownRequest<'r> {
+    parts: &'r request::Parts,
+    sender: &'r Sender,
 }
 
 impl RequestHandler for HookPort {
@@ -100,18 +100,18 @@ impl HookPort {
         if self.port.guards_browsers {
             refuse_web_page(parts, |_| false)?;
         }
-        let sender = &*sender.insert(self.identify(parts, route).await?);
+        let request = KnownRequest { parts, sender: sender.insert(self.identify(parts, route).await?) };
         self.port.check_signal(Signal::Traces)?;
         match route {
-            HookRoute::Hook(client) => self.answer_hook(client, parts, body, sender).await,
+            HookRoute::Hook(client) => self.answer_hook(client, request, body).await,
             HookRoute::Budget => {
-                let question = budget_api::read_question(&self.read_question(parts, body, sender).await?)?;
-                let answer = self.ask(question, parts, sender).await?;
+                let question = budget_api::read_question(&self.read_question(request, body).await?)?;
+                let answer = self.ask(question, request).await?;
                 Ok(budget_api::write_answer(&answer, self.questions.knows_fleet()))
             }
             HookRoute::Check => {
                 discard(body, MAX_QUESTION_BYTES, DISCARD_TIME).await;
-                let answer = self.ask(budget_api::read_headers(&parts.headers)?, parts, sender).await?;
+                let answer = self.ask(budget_api::read_headers(&parts.headers)?, request).await?;
                 Ok(budget_api::write_check(&answer))
             }
         }
@@ -133,7 +133,8 @@ impl HookPort {
 
     /// The sender of a request. Who may only ask is no sender of telemetry.
     async fn identify(&self, parts: &request::Parts, route: HookRoute) -> Result<Sender, RequestRefusal> {
-        if let Some(askers) = self.askers.as_ref().filter(|_| !route.stores())
+        let sends = matches!(route, HookRoute::Hook(client) if client.stores_events());
+        if let Some(askers) = self.askers.as_ref().filter(|_| !sends)
             && let Ok(asker) = askers.identify(&parts.headers, &parts.extensions).await
         {
             return Ok(asker);
@@ -144,10 +145,10 @@ impl HookPort {
     async fn answer_hook(
         &self,
         client: &'static HookClient,
-        parts: &request::Parts,
+        request: KnownRequest<'_>,
         body: &mut Incoming,
-        sender: &Sender,
     ) -> Result<Response<ReplyBody>, RequestRefusal> {
+        let KnownRequest { parts, sender } = request;
         // A client that is refused for its rate would go on, so a question is answered all the same.
         let is_admitted = !self.questions.has_budgets();
         if is_admitted {
@@ -157,7 +158,7 @@ impl HookPort {
         let tally = self.port.tally();
         let read = self.read_event(client, &tally, (&sender.account, encoding), body).await;
         let read = read.map_err(|refusal| self.port.charge_refused_body(&sender.account, &tally, refusal));
-        let (request, mut asked) = read?;
+        let (event, mut asked) = read?;
         let answer = match &mut asked {
             Some(AskedEvent { question, .. }) => {
                 sign_question(question, sender)?;
@@ -166,10 +167,10 @@ impl HookPort {
             None => Answer::allow(),
         };
         let question = asked.as_ref().map(|asked| &asked.question);
-        let stored = self.store_event(sender, request, is_admitted);
-        match join(stored, self.commit_records(question, &answer, parts, sender)).await {
+        let stored = self.store_event(sender, event, is_admitted);
+        match join(stored, self.commit_records(question, &answer, request)).await {
             (Err(refusal), ()) if answer.verdict == Verdict::Allow => return Err(refusal),
-            (stored, ()) => self.note_failure(stored, parts, sender),
+            (stored, ()) => self.note_failure(stored, request),
         }
         let body = asked.map_or_else(String::new, |asked| self.questions.word_answer(&asked, &answer));
         Ok(match body.is_empty() {
@@ -179,62 +180,44 @@ impl HookPort {
     }
 
     /// Asks the budgets for a proxy.
-    async fn ask(
-        &self,
-        mut question: Question,
-        parts: &request::Parts,
-        sender: &Sender,
-    ) -> Result<Answer, RequestRefusal> {
-        sign_question(&mut question, sender)?;
+    async fn ask(&self, mut question: Question, request: KnownRequest<'_>) -> Result<Answer, RequestRefusal> {
+        sign_question(&mut question, request.sender)?;
         let answer = self.questions.answer(&question);
-        self.commit_records(Some(&question), &answer, parts, sender).await;
+        self.commit_records(Some(&question), &answer, request).await;
         Ok(answer)
     }
 
     /// Commits the records of an answer. A failure is logged and counted, and changes no answer.
-    async fn commit_records(
-        &self,
-        question: Option<&Question>,
-        answer: &Answer,
-        parts: &request::Parts,
-        sender: &Sender,
-    ) {
+    async fn commit_records(&self, question: Option<&Question>, answer: &Answer, request: KnownRequest<'_>) {
         let Some(question) = question.filter(|_| !answer.records.is_empty()) else { return };
-        let request = self.questions.encode_records(&answer.records, question, self.clock.now().0);
+        let records = self.questions.encode_records(&answer.records, question, self.clock.now().0);
         let commit = async {
             let mut permit = BytePermit::new();
-            let charged = self.port.context.inlet.charge(&mut permit, request.len()).await;
+            let charged = self.port.context.inlet.charge(&mut permit, records.len()).await;
             charged.map_err(|outcome| RequestRefusal::from_outcome(&outcome))?;
-            let request = ChargedBody { bytes: Bytes::from(request), permit };
-            self.port.submit_own(Signal::Traces, sender, request).await
+            let records = ChargedBody { bytes: Bytes::from(records), permit };
+            self.port.submit_as(Trust::Internal, Signal::Traces, request.sender, records).await
         };
-        let committed = self.await_commit(commit).await;
-        self.note_failure(committed, parts, sender);
+        self.note_failure(self.await_commit(commit).await, request);
     }
 
     /// Logs and counts a commit that failed beside an answer.
-    fn note_failure(&self, commit: Result<(), RequestRefusal>, parts: &request::Parts, sender: &Sender) {
+    fn note_failure(&self, commit: Result<(), RequestRefusal>, KnownRequest { parts, sender }: KnownRequest<'_>) {
         if let Err(refusal) = commit {
             self.port.meters.record_refusal(&refusal, ClientAddress::of(&parts.extensions), Some(&sender.account));
         }
     }
 
     /// Stores an event, if there is one.
-    async fn store_event(
-        &self,
-        sender: &Sender,
-        request: ChargedBody,
-        is_admitted: bool,
-    ) -> Result<(), RequestRefusal> {
-        if request.bytes.is_empty() {
+    async fn store_event(&self, sender: &Sender, event: ChargedBody, is_admitted: bool) -> Result<(), RequestRefusal> {
+        if event.bytes.is_empty() {
             return Ok(());
         }
         if !is_admitted {
-            let refused =
-                |_: &RequestRefusal| self.port.context.inlet.charge_refused(&sender.account, request.bytes.len());
-            self.port.check_rate(&sender.account).inspect_err(refused)?;
+            let charge = |_: &_| self.port.context.inlet.charge_refused(&sender.account, event.bytes.len());
+            self.port.check_rate(&sender.account).inspect_err(charge)?;
         }
-        self.await_commit(self.port.submit(Signal::Traces, sender, request)).await
+        self.await_commit(self.port.submit(Signal::Traces, sender, event)).await
     }
 
     /// Waits for a commit, but not longer than an answer may take. The engine goes on with it all the same.
@@ -275,12 +258,8 @@ impl HookPort {
     }
 
     /// Reads the body of a question in JSON.
-    async fn read_question(
-        &self,
-        parts: &request::Parts,
-        body: &mut Incoming,
-        sender: &Sender,
-    ) -> Result<Bytes, RequestRefusal> {
+    async fn read_question(&self, request: KnownRequest<'_>, body: &mut Incoming) -> Result<Bytes, RequestRefusal> {
+        let KnownRequest { parts, sender } = request;
         let encoding = check_json(parts)?;
         let tally = self.port.tally();
         let limits = BodyLimits { wire: MAX_QUESTION_BYTES, inflated: MAX_QUESTION_BYTES, ..self.port.limits };

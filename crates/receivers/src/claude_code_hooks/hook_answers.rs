@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::event::{EventError, HookEvent};
 use super::save_work::SavingCommand;
+use budgets::{Names, Verdict};
 
 const TABLE_TEXT: &str = include_str!("../../../../config/hook_answers.yaml");
 /// The client whose events are stored too.
@@ -32,6 +33,7 @@ pub(super) struct AnswerTable {
 pub struct HookClient {
     client: String,
     session: String,
+    run: Option<String>,
     model: Option<String>,
     mode: Option<String>,
     #[serde(default)]
@@ -44,7 +46,7 @@ pub struct HookClient {
 #[serde(deny_unknown_fields)]
 pub(super) struct AskingEvent {
     event: String,
-    shell: Option<ShellPlace>,
+    pub(super) shell: Option<ShellPlace>,
     deny: Value,
     ask: Option<Value>,
     note: Option<Value>,
@@ -54,19 +56,11 @@ pub(super) struct AskingEvent {
 /// Where an event has a command of the shell.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ShellPlace {
+pub(super) struct ShellPlace {
     tool: Option<String>,
     #[serde(default)]
     tools: Vec<String>,
     command: String,
-}
-
-/// What an answer says to the client.
-pub(super) enum AnswerForm<'t> {
-    Deny(&'t str),
-    Ask(&'t str),
-    /// The work goes on; the text may be empty.
-    Allow(&'t str),
 }
 
 impl HookClient {
@@ -76,7 +70,7 @@ impl HookClient {
     }
 
     /// The names of all clients.
-    pub fn names() -> impl Iterator<Item = &'static str> {
+    pub fn client_names() -> impl Iterator<Item = &'static str> {
         ANSWER_TABLE.clients.iter().map(|client| &*client.client)
     }
 
@@ -93,8 +87,11 @@ impl HookClient {
         self.events.iter().find(|rule| rule.event == name)
     }
 
-    pub(super) fn model(&self, event: &HookEvent<'_>) -> Option<String> {
-        event.text_at(self.model.as_ref()?)
+    /// Whose work the event is.
+    pub(super) fn names(&self, event: &HookEvent<'_>) -> Names {
+        let text = |path: &Option<String>| path.as_ref().and_then(|path| event.text_at(path));
+        let (run, model) = (text(&self.run), text(&self.model));
+        Names { session: Some(event.session.clone()), run, model, ..Names::default() }
     }
 
     /// Whether the client puts a question to its user at this event.
@@ -109,7 +106,7 @@ impl HookClient {
     /// The body is no event of the client.
     pub fn deny(&self, body: &[u8], reason: &str) -> Result<String, String> {
         let event = self.parse_event(body).map_err(|error| error.to_string())?;
-        Ok(self.asking_event(&event.name).map_or_else(String::new, |rule| rule.render(AnswerForm::Deny(reason))))
+        Ok(self.asking_event(&event.name).map_or_else(String::new, |rule| rule.render(Verdict::Deny, reason)))
     }
 }
 
@@ -121,18 +118,12 @@ impl AskingEvent {
         if tool.as_ref().is_none_or(is_shell) { event.text_at(command) } else { None }
     }
 
-    /// Whether commands of the shell are among the calls that this event announces.
-    pub(super) fn is_of_shell(&self) -> bool {
-        self.shell.is_some()
-    }
-
-    /// The answer's JSON, or an empty text.
-    pub(super) fn render(&self, form: AnswerForm<'_>) -> String {
-        let (template, text) = match form {
-            AnswerForm::Deny(text) => (Some(&self.deny), text),
-            AnswerForm::Ask(text) => (self.ask.as_ref().or(Some(&self.deny)), text),
-            AnswerForm::Allow("") => (self.allow.as_ref(), ""),
-            AnswerForm::Allow(text) => (self.note.as_ref().or(self.allow.as_ref()), text),
+    /// The JSON of an answer with this sentence, which may be empty if the work goes on; or an empty text.
+    pub(super) fn render(&self, verdict: Verdict, text: &str) -> String {
+        let template = match verdict {
+            Verdict::Deny => Some(&self.deny),
+            Verdict::Ask => self.ask.as_ref().or(Some(&self.deny)),
+            Verdict::Allow => self.note.as_ref().filter(|_| !text.is_empty()).or(self.allow.as_ref()),
         };
         let fill_in = |template| map_texts(template, &|part| part.replace("{text}", text)).to_string();
         template.map_or_else(String::new, fill_in)

@@ -8,11 +8,11 @@ use http::StatusCode;
 use parking_lot::Mutex;
 
 use super::event::HookEvent;
-use super::hook_answers::{AnswerForm, AskingEvent, HookClient};
+use super::hook_answers::{AskingEvent, HookClient};
 use super::save_work::SaveWork;
 use crate::http_ports::Sender;
 use crate::http_ports::reply::RequestRefusal;
-use budgets::{Answer, BudgetDesk, BudgetRecord, Names, Question, Verdict};
+use budgets::{Answer, BudgetDesk, BudgetRecord, Question, Verdict};
 use kernel::bounded_map::BoundedMap;
 use kernel::sha256::Sha256;
 use kernel::terminal::escape_unsafe;
@@ -59,7 +59,7 @@ impl BudgetQuestions {
     /// What the event asks; `None` if its client can't be stopped there.
     pub(super) fn read_event(&self, client: &'static HookClient, event: &HookEvent<'_>) -> Option<AskedEvent> {
         let rule = client.asking_event(&event.name).filter(|_| self.has_budgets())?;
-        let names = Names { session: Some(event.session.clone()), model: client.model(event), ..Names::default() };
+        let names = client.names(event);
         let saves_work = rule.shell_command(event).is_some_and(|command| self.save_work.allows(&command));
         let can_ask = client.can_ask(rule, event);
         Some(AskedEvent { rule, question: Question { names, can_ask, saves_work, ..Question::default() } })
@@ -71,13 +71,12 @@ impl BudgetQuestions {
 
     /// The body by which the client of the event does what the answer says.
     pub(super) fn word_answer(&self, AskedEvent { rule, question }: &AskedEvent, answer: &Answer) -> String {
-        let reason = escape_unsafe(&answer.reason);
-        match answer.verdict {
-            Verdict::Deny if rule.is_of_shell() => rule.render(AnswerForm::Deny(&(reason + &self.save_work.hint()))),
-            Verdict::Deny => rule.render(AnswerForm::Deny(&reason)),
-            Verdict::Ask => rule.render(AnswerForm::Ask(&reason)),
-            Verdict::Allow => rule.render(AnswerForm::Allow(&self.new_note(question, answer))),
-        }
+        let text = match answer.verdict {
+            Verdict::Deny if rule.shell.is_some() => escape_unsafe(&answer.reason) + &self.save_work.hint(),
+            Verdict::Deny | Verdict::Ask => escape_unsafe(&answer.reason),
+            Verdict::Allow => self.new_note(question, answer),
+        };
+        rule.render(answer.verdict, &text)
     }
 
     /// The answer's notes, unless the session got them already: an agent reads each of its notes again with every call.

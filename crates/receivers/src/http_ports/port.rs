@@ -196,17 +196,8 @@ impl ReceiverPort {
         self.submit_as(self.context.trust, signal, sender, request).await
     }
 
-    /// Submits a request that tollgate made for `sender`.
-    pub(crate) async fn submit_own(
-        &self,
-        signal: Signal,
-        sender: &Sender,
-        request: ChargedBody,
-    ) -> Result<PartialResult, RequestRefusal> {
-        self.submit_as(Trust::Internal, signal, sender, request).await
-    }
-
-    async fn submit_as(
+    /// Like [`ReceiverPort::submit`], for a request that is trusted in this way.
+    pub(crate) async fn submit_as(
         &self,
         trust: Trust,
         signal: Signal,

@@ -18,7 +18,7 @@ struct AnswerCase {
     event: Value,
     /// Whether the client can ask, and whether the call saves work. Missing: the event is no question.
     asks: Option<(bool, bool)>,
-    #[serde(default)]
+    run: Option<String>,
     model: Option<String>,
     /// The bodies of each answer; an empty text is an empty body.
     deny: Option<Value>,
@@ -40,7 +40,7 @@ fn answers_have_the_forms_of_their_clients() {
     let cases: Vec<AnswerCase> = config::load::parse_data("hook-answers.yaml", &text).expect("readable cases");
     let settings = ClaudeCodeHooksConfig::default().settings().expect("valid");
     let mut events = std::collections::BTreeSet::new();
-    for AnswerCase { case, client, event, asks, model, deny, ask, note, allow } in cases {
+    for AnswerCase { case, client, event, asks, run, model, deny, ask, note, allow } in cases {
         let client = HookClient::find(&client).unwrap_or_else(|| panic!("{case}: a client"));
         let questions = BudgetQuestions::new(Some(FakeDesk::shared()), settings.save_work.clone());
         let body = event.to_string();
@@ -54,7 +54,7 @@ fn answers_have_the_forms_of_their_clients() {
             continue;
         };
         events.insert(event.name.clone());
-        assert_eq!(asked.question.names.model, model, "{case}");
+        assert_eq!((&asked.question.names.run, &asked.question.names.model), (&run, &model), "{case}");
         assert_eq!(asked.question.names.session.as_deref(), Some("s1"), "{case}");
         let denied: Value = serde_json::from_str(&denied).unwrap_or_else(|_| panic!("{case}: no form of deny"));
         let hint = settings.save_work.hint();
