@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use command::admin_client::AdminClient;
 use command::error::{CommandError, ExitStatus};
-use command::output::{print_result, print_to_stderr};
+use command::output::{print_json, print_to_stderr};
 use command::runtime::block_on;
 use command::time_option::parse_duration;
 use config::env;
@@ -50,26 +50,29 @@ fn parse_timeout(text: &str) -> Result<Duration, CommandError> {
 /// Runs `hook`.
 pub(super) fn run(options: &HookArgs) -> Result<ExitStatus, CommandError> {
     let client = HookClient::find(&options.client).ok_or_else(|| {
-        let known = HookClient::names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let known = HookClient::client_names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         CommandError::Usage(format!("there is no client of this name; known are {known}"))
     })?;
     let event = read_event();
     let answer = event.as_ref().map_err(|why| (*why).into()).and_then(|event| block_on(ask(options, event)));
     let why = match answer {
-        Ok(answer) if answer.is_empty() => return print_result(NO_DECISION),
-        Ok(answer) => return print_result(&answer),
+        Ok(answer) => return print_answer(&answer),
         Err(why) => why,
     };
     if options.on_unknown == "allow" {
         print_to_stderr(&format!("tollgate hook: the work goes on, because the budgets are not known: {why}"));
-        return print_result(NO_DECISION);
+        return print_answer("");
     }
     let reason = format!("The work is stopped, because tollgate can't be asked about its budgets: {why}.");
     // Exit code 2, that of a usage error, stops every client, and its message is the reason.
     let unreadable = |_| CommandError::Usage(reason.clone());
     let denial = event.map_err(str::to_owned).and_then(|event| client.deny(event.as_bytes(), &reason));
-    let denial = denial.map_err(unreadable)?;
-    print_result(if denial.is_empty() { NO_DECISION } else { &denial })
+    print_answer(&denial.map_err(unreadable)?)
+}
+
+fn print_answer(answer: &str) -> Result<ExitStatus, CommandError> {
+    print_json(if answer.is_empty() { NO_DECISION } else { answer })?;
+    Ok(ExitStatus::Success)
 }
 
 /// The event on standard input.

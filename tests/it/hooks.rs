@@ -1,7 +1,11 @@
-//! Hooks of Claude Code in a whole gateway: they join the runs of the native telemetry, count nothing twice, and their
-//! content stays inside. The real client is tried in `tests/peers/parts/claude.py`.
+//! Hooks in a whole gateway: those of Claude Code join the runs of the native telemetry, count nothing twice, and their
+//! content stays inside; `tollgate hook` asks for other clients. The real Claude Code is tried in
+//! `tests/peers/parts/claude.py`.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
 use kernel::clock::{Clock as _, SystemClock};
 use otlp::Signal;
@@ -97,4 +101,118 @@ async fn hooks_alone_make_runs() {
     let found = [&totals["tool_calls"], &totals["sub_agents"], &totals["model_calls"], &totals["cost_usd"]];
     assert_eq!(found, [&json!(3), &json!(1), &json!(0), &json!("0")], "{totals}");
     assert!(!outbound.contains("CANARY"), "no content leaves");
+}
+
+/// Runs `tollgate hook` with an event on standard input: its exit code, output and messages.
+fn run_hook(client: &str, event: &[u8], environment: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(["hook", client]).args(arguments).env_clear().envs(environment.iter().copied());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // a command that refuses its arguments reads nothing
+    drop(child.stdin.take().unwrap().write_all(event));
+    let output = child.wait_with_output().unwrap();
+    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (output.status.code().unwrap(), out, err)
+}
+
+const CODEX_CALL: &[u8] =
+    br#"{"session_id":"s1","hook_event_name":"PreToolUse","tool_name":"Bash","tool_input":{"command":"CANARY"}}"#;
+
+/// A server that gives every connection this answer, or none.
+fn fake_server(answer: Option<&'static str>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for mut socket in listener.incoming().map(Result::unwrap) {
+            if let Some(answer) = answer {
+                let mut read = [0; 4096];
+                drop(socket.read(&mut read));
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", answer.len());
+                drop(socket.write_all(format!("{head}{answer}").as_bytes()));
+            }
+            open.push(socket);
+        }
+    });
+    address
+}
+
+/// The command asks a gateway whose budget stops the work, in each client's form, and only with the token.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hook_command_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = "token-of-a-developer";
+    let hooks = json!({
+        "receivers": { "claude_code_hooks": { "endpoint": "127.0.0.1:0", "auth": { "tokens": { "acme": [token] } } } },
+        "processors": { "runs": { "budgets": {
+            "features": { "scope": "feature", "amount": "1 USD", "action": "deny", "on_unknown": "deny" },
+        } } },
+        "service": { "pipelines": { "traces": { "receivers": ["otlp", "claude_code_hooks"] } } },
+    });
+    let app = gateway::start(&gateway::configuration(folder.path(), &hooks), folder.path()).await;
+    let endpoint = format!("http://{}", gateway::address(&app, "claude_code_hooks"));
+    let environment = [("TOLLGATE_HOOK_ENDPOINT", endpoint.as_str()), ("TOLLGATE_TOKEN", token)];
+    let ran = tokio::task::spawn_blocking({
+        let (endpoint, environment) = (endpoint.clone(), environment.map(|(name, value)| (name, value.to_owned())));
+        move || {
+            let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let cursor = br#"{"conversation_id":"s1","hook_event_name":"beforeSubmitPrompt","prompt":"CANARY"}"#;
+            let past = br#"{"conversation_id":"s1","hook_event_name":"afterFileEdit"}"#;
+            [
+                run_hook("codex", CODEX_CALL, &environment, &[]),
+                run_hook("cursor", cursor, &environment, &["--on-unknown", "deny"]),
+                run_hook("cursor", past, &environment, &["--on-unknown", "deny"]),
+                run_hook("codex", CODEX_CALL, &[], &["--endpoint", &endpoint, "--on-unknown", "deny"]),
+            ]
+        }
+    });
+    let [codex, cursor, past, refused] = ran.await.unwrap();
+    let parsed = |(code, out, err): &(i32, String, String)| {
+        assert!(*code == 0 && !format!("{out}{err}").contains("CANARY"), "{code} {out} {err}");
+        serde_json::from_str::<Value>(out).unwrap()
+    };
+    let why = "Budget features can't be checked, because nothing names the feature of this work.";
+    let denial = parsed(&codex)["hookSpecificOutput"].take();
+    assert_eq!(denial["permissionDecision"], "deny");
+    assert!(denial["permissionDecisionReason"].as_str().unwrap().starts_with(why), "{denial}");
+    let denial = parsed(&cursor);
+    assert!(denial["continue"] == false && denial["user_message"].as_str().unwrap().starts_with(why), "{denial}");
+    assert_eq!((parsed(&past), &*past.2), (json!({}), ""));
+    let reason = parsed(&refused)["hookSpecificOutput"]["permissionDecisionReason"].take();
+    assert!(reason.as_str().unwrap().contains("HTTP status 401"), "{reason}");
+    app.shutdown().await;
+}
+
+/// Without an answer of a gateway, `--on-unknown` decides, in the client's form. What is no event stops every client by
+/// the exit code.
+#[test]
+fn the_hook_command_knows_what_to_do_without_an_answer() {
+    let closed = format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let servers =
+        [closed.clone(), fake_server(None), fake_server(Some("<html>CANARY</html>")), fake_server(Some("[]"))];
+    for server in &servers {
+        let environment = [("TOLLGATE_HOOK_ENDPOINT", server.as_str())];
+        let (code, out, err) = run_hook("codex", CODEX_CALL, &environment, &["--timeout", "1s"]);
+        assert!(
+            code == 0 && out == "{}\n" && err.contains("the work goes on") && !err.contains("CANARY"),
+            "{out} {err}"
+        );
+        let strict = [environment[0], ("TOLLGATE_HOOK_ON_UNKNOWN", "deny")];
+        let (code, out, _) = run_hook("codex", CODEX_CALL, &strict, &["--timeout", "1s"]);
+        assert!(code == 0 && out.contains(r#""permissionDecision":"deny""#) && !out.contains("CANARY"), "{code} {out}");
+    }
+    let deny = ["--endpoint", closed.as_str(), "--on-unknown", "deny"];
+    let huge = vec![b'x'; (32 << 20) + 1];
+    for event in [&b"CANARY"[..], b"", b"{}", b"\xff", &huge] {
+        let (code, out, err) = run_hook("gemini", event, &[], &deny);
+        assert!(
+            code == 2 && out.is_empty() && err.contains("is stopped") && !err.contains("CANARY"),
+            "{code} {out} {err}"
+        );
+        let (code, out, _) = run_hook("gemini", event, &[], &deny[..2]);
+        assert_eq!((code, &*out), (0, "{}\n"));
+    }
+    let (code, _, err) = run_hook("nobody", CODEX_CALL, &[], &deny);
+    assert!(code == 2 && err.contains("`claude-code`, `codex`, `gemini`, `cursor`"), "{code} {err}");
 }

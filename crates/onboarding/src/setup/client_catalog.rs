@@ -161,31 +161,24 @@ impl ClientCatalog {
         config::load::parse_data("clients.yaml", BUILTIN).map_err(|problem| CommandError::Failed(problem.to_string()))
     }
 
-    /// The client of this name.
-    ///
-    /// # Errors
-    /// There is none; the error lists all.
-    pub(super) fn find(&self, name: &str) -> Result<&ClientEntry, CommandError> {
-        self.clients.iter().find(|client| client.name == name).ok_or_else(|| {
-            let known = self.clients.iter().map(|client| format!("`{}`", client.name)).collect::<Vec<_>>().join(", ");
-            CommandError::Usage(format!("there is no client of this name; known are {known}"))
-        })
-    }
-
-    /// The client of this name, with the hooks of budgets in place of its telemetry.
+    /// The client of this name; `of_budgets`: with the hooks of budgets in place of its telemetry.
     ///
     /// # Errors
     /// There is none, or no hook can stop it.
-    pub(super) fn into_budgets(self, name: &str) -> Result<ClientEntry, CommandError> {
-        self.find(name)?;
+    pub(super) fn into_client(self, name: &str, of_budgets: bool) -> Result<ClientEntry, CommandError> {
+        let known = self.clients.iter().map(|client| format!("`{}`", client.name)).collect::<Vec<_>>().join(", ");
         let client = self.clients.into_iter().find(|client| client.name == name);
-        let (client, budgets) = client.and_then(|mut client| client.budgets.take().map(|budgets| (client, budgets))).ok_or_else(|| {
-            let what = "no hook can stop this client: let a proxy ask at `/v1/budget`, or use claude-code, codex, gemini or cursor";
-            CommandError::Usage(what.to_owned())
-        })?;
-        let ClientBudgets { file, settings, environment, steps } = budgets;
-        let (name, file) = (format!("{name} --budgets"), file.or(client.file));
-        Ok(ClientEntry { name, file, settings, environment, steps, authorization: Vec::new(), ..client })
+        let unknown = || CommandError::Usage(format!("there is no client of this name; known are {known}"));
+        let mut client = client.ok_or_else(unknown)?;
+        if of_budgets {
+            let what = "no hook can stop this client; a proxy in front of its model can ask at `/v1/budget`";
+            let budgets = client.budgets.take().ok_or_else(|| CommandError::Usage(what.to_owned()))?;
+            (client.settings, client.environment, client.steps) =
+                (budgets.settings, budgets.environment, budgets.steps);
+            (client.file, client.authorization) = (budgets.file.or(client.file), Vec::new());
+            client.name.push_str(" --budgets");
+        }
+        Ok(client)
     }
 
     /// The client that sends under this service name, or else with this dialect, or else with an SDK of this language.

@@ -70,14 +70,7 @@ pub type ListReceivers<'s> = &'s dyn Fn() -> Result<Vec<OtlpReceiverSettings>, C
 pub fn run(options: &SetupArgs, receivers: ListReceivers<'_>) -> Result<ExitStatus, CommandError> {
     let catalog = ClientCatalog::builtin()?;
     let Some(client) = &options.client else { return print_result(&list_clients(&catalog)) };
-    let of_budgets;
-    let client = match options.budgets {
-        true => {
-            of_budgets = ClientCatalog::builtin()?.into_budgets(client)?;
-            &of_budgets
-        }
-        false => catalog.find(client)?,
-    };
+    let client = &catalog.into_client(client, options.budgets)?;
     let (target, notes) = resolve_target(receivers, options, client)?;
     let changes = client.file_changes(&target, !options.no_content);
     let mut remarks = Vec::new();
