@@ -4,6 +4,7 @@
 // The futures of whole gateways are nested deeper than the default allows.
 #![recursion_limit = "256"]
 
+mod budgets;
 mod cli;
 mod client;
 mod config;

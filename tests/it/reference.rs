@@ -227,7 +227,7 @@ fn wrap(text: &str) -> String {
 }
 
 /// Literals of the product that look like attributes and are event names, scopes, files or metrics.
-const NO_ATTRIBUTES: &str = "tollgate.run.summary tollgate.alert tollgate.runs tollgate.log tollgate.yaml tollgate.content. tollgate.context. \
+const NO_ATTRIBUTES: &str = "tollgate.budgets tollgate.run.summary tollgate.alert tollgate.runs tollgate.log tollgate.yaml tollgate.content. tollgate.context. \
     tollgate.reported. tollgate.dead tollgate.in agent.alerts agent.fallbacks agent.human_override_count \
     agent.investigations agent.permission_denials agent.runs agent.sessions";
 

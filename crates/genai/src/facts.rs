@@ -603,6 +603,11 @@ pub struct ItemFacts {
 }
 
 impl ItemFacts {
+    /// Whether it is tollgate's own record of a budget's answer or of a grant (`budgets/record`): no agent's work.
+    pub fn is_budget_record(&self) -> bool {
+        self.dialect == Some("tollgate-budgets")
+    }
+
     /// The attributes that are content or hold some.
     pub fn content_attributes(&self) -> impl Iterator<Item = AttrId> + '_ {
         let parts = self.embedded.iter().flat_map(|embedded| &embedded.edits).map(|edit| edit.at);

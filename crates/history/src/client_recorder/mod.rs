@@ -64,7 +64,7 @@ impl ClientRecorder {
     fn observe_items(&self, account: &str, payload: &Payload, facts: &Facts) -> Vec<ClientSighting> {
         let mut clients: Vec<ClientSighting> = Vec::new();
         let mut by_resource: HashMap<NodeId, Option<usize>> = HashMap::new();
-        for item in &facts.items {
+        for item in facts.items.iter().filter(|item| !item.is_budget_record()) {
             let resource = payload.resource(item.node);
             if by_resource.len() >= MAX_RESOURCES && !by_resource.contains_key(&resource) {
                 continue;

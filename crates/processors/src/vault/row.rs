@@ -6,7 +6,7 @@
 
 use budgets::{BudgetRecord, RecordKind};
 use genai::usage::PriceBasis;
-use genai::{BillingBasis, BillingStatus, CallCost, ItemFacts, ItemRole, LatePrice};
+use genai::{BillingBasis, BillingStatus, CallCost, ItemFacts, LatePrice};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::{IdPolicy, is_pseudonym};
 use otlp::{NodeId, Payload};
@@ -63,7 +63,7 @@ pub(super) fn index_row(
     let cost = item.cost.as_ref();
     let label = |keys: &[&str]| first_text(payload, node, keys).map(|text| columns.text(text));
     // clients can't send these attributes where a `normalize` step precedes, but no pipeline has to have one
-    let record = Some(node).filter(|_| origin.trust == Trust::Internal && item.call == ItemRole::Permission);
+    let record = Some(node).filter(|_| origin.trust == Trust::Internal && item.is_budget_record());
     let record = record.and_then(|node| BudgetRecord::read(payload, node));
     let user = item.user.as_deref().filter(|user| !user.is_empty()).map(|user| ids.pseudonym(account, user));
     RowTail {

@@ -202,3 +202,29 @@ fn alerts_fire_once_and_end_with_the_period() {
     line.runs.tick(UnixNanos(NOW.0 + HOUR));
     assert_eq!(firing(), Vec::<&str>::new());
 }
+
+/// Must not regress: the record of an answer changes nothing of the session that it names, and is no run.
+#[test]
+fn a_record_is_no_run() {
+    let meter = Meter::new();
+    let line = Line::priced(tracker(&json!({"run": {"scope": "run", "amount": "0.001 USD"}}), &meter), &meter, |_| {});
+    play(&line, &[call(2, "s", &json!({}))]);
+    let before = line.views();
+    let (who, why) = Default::default();
+    let (budget, key) = ("run".to_owned(), "r".to_owned());
+    let (kind, scope, measure) = (RecordKind::Deny, Scope::Run, Measure::Amount);
+    let stop =
+        BudgetRecord { kind, budget, scope, key, shadow: false, measure, spent: 2, limit: 1, until: 0, who, why };
+    for names in [of_session("s"), Names::default()] {
+        let mut id = 100_u8;
+        let wire = BudgetRecord::encode(std::slice::from_ref(&stop), &names, NOW.0, || {
+            id += 1;
+            [id; 16]
+        });
+        let payload = Payload::parse(Signal::Traces, wire.into()).unwrap_or_else(|_| panic!("our own bytes"));
+        line.play_from(payload, Trust::Internal);
+    }
+    let after = line.views();
+    assert_eq!((before.len(), after.len()), (1, 1));
+    assert_eq!(::runs::json::runs(&after), ::runs::json::runs(&before));
+}
