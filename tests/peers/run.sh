@@ -46,6 +46,10 @@ case $part in
   attack | fleet) "$here/kafka/install.sh" ;;
   oidc) "$here/oidc/install.sh" ;;
   presidio) "$here/presidio/install.sh" >/dev/null ;;
+  budgets)
+    "$here/pip_install.sh" venv-budgets "$here/budgets/programs.txt" --no-deps --require-hashes >/dev/null
+    "$here/pip_install.sh" venv-budgets "$here/budgets/requirements.txt" --no-deps >/dev/null
+    ;;
   tables) "$here/pip_install.sh" tables/venv "$here/tables/requirements.txt" --no-deps >/dev/null ;;
   alerts | backends | boards)
     "$here/pip_install.sh" venv "$here/promql/requirements.txt" >/dev/null
