@@ -23,8 +23,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import load  # noqa: E402
 import mock_model  # noqa: E402
 from decode import REQUESTS  # noqa: E402
-from harness import (CACHE, HERE, REPO, Gateway, Sink, check, figure, finish, free_port, http as ask_http, outlet, read, say, start, status_of, until,  # noqa: E402
-                     workdir, write, write_json)
+from harness import (CACHE, HERE, REPO, Gateway, Sink, check, figure, finish, free_port, http as ask_http, outlet, read, say, start, status_of, tollgate,  # noqa: E402
+                     until, workdir, write, write_json)
 
 PROXIES = os.path.join(REPO, "deploy", "proxies")
 VENV = os.path.join(CACHE, "venv-budgets", "bin")
@@ -319,6 +319,17 @@ def litellm_alone(what, model, opened, closed):
 
 # ---- answers, without a proxy --------------------------------------------------------------------------------------
 
+def granted(gateway, model, envoy, litellm):
+    """More for one user, for a time."""
+    code, _, why = tollgate("budgets", "grant", "jane@corp.example", "--account", "acme", "--amount", "5USD", "--for", "1h", "--reason", "the release",
+                            "--admin", f"http://127.0.0.1:{gateway.admin}")
+    check("a grant is taken", code == 0, why)
+    known(gateway, "allow", user="jane@corp.example")
+    before = model.calls()
+    passed("Envoy: after a grant", model, before, call(envoy.port, jwt("jane")))
+    passed("LiteLLM: after a grant", model, before + 1, call(litellm.port, key_of("jane")))
+
+
 def questions(gateway):
     check("a question without a token is refused", ask_http(f"http://127.0.0.1:{gateway.asked}/v1/budget", b"{}")[0] == 401)
     check("the same user in another account has spent nothing", decision(gateway, "other", user="jane@corp.example") == (200, "allow"))
@@ -353,6 +364,7 @@ def proxies():
     before = model.calls()
     stopped("Envoy: after a kill of tollgate", model, before, call(envoys[0].port, jwt("jane")))
     stopped("LiteLLM: after a kill of tollgate", model, before, call(opened.port, key_of("jane")))
+    granted(gateway, model, envoys[0], opened)
     gateway.ends("budgets")
     rows = [row for row in gateway.vault_opened().rows() if row.get("kind") == "decision"]
     figure("decisions in the vault's index", len(rows))
