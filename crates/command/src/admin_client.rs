@@ -1,6 +1,6 @@
 //! [`AdminClient`]: an HTTP client for the admin port of a running gateway, used by commands that show what its pages
-//! show, and for other ports that answer JSON. Answers are bounded in time and size, streams only until they begin and in the length of a line. A token is
-//! never printed. `admin_address` finds the port.
+//! show, and for other ports that answer JSON. Answers are bounded in time and size, streams only until they begin and
+//! in the length of a line. A token is never printed. `admin_address` finds the port.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -32,8 +32,8 @@ pub(super) trait SettingsDocument: Sized {
     fn get(&self, path: &[String]) -> Option<Value>;
     /// Sets a text or truth value, and makes the tables on its path.
     fn set(&mut self, path: &[String], value: &Value, replaces_text: bool) -> Result<(), MergeFault>;
-    /// Adds a value to the list at a path, unless an entry has the text `unless`; returns whether it did. Only JSON files
-    /// have such lists.
+    /// Adds a value to the list at a path, unless an entry has the text `unless`; returns whether it did. Only JSON
+    /// files have such lists.
     fn append(&mut self, path: &[String], _: &Value, _unless: &str) -> Result<bool, MergeFault> {
         Err(MergeFault::other_kind(path, path.len(), "a list in JSON"))
     }

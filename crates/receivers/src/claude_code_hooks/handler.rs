@@ -2,7 +2,8 @@
 //! stopped, an event is also a question to the budgets, and so is each event of another client. An empty 200 decides
 //! nothing; an error is one that the client logs and passes over. A 200 that stops nobody means that the event is on
 //! disk. An answer that stops waits for its own records and for the event, but not longer than `answer_within`: it is
-//! given even if nothing could be stored. `span` makes the spans, `questions` asks, `http_ports/reply` has the statuses.
+//! given even if nothing could be stored. `span` makes the spans, `questions` asks, `http_ports/reply` has the
+//! statuses.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! [`HookClient`]: the clients whose hooks ask, from `config/hook_answers.yaml`, whose head explains the fields. Both the
-//! receiver and `tollgate hook` render answers with it. `questions` asks, `save_work` has the commands that stay allowed.
+//! [`HookClient`]: the clients whose hooks ask, from `config/hook_answers.yaml`, whose head explains the fields. Both
+//! the receiver and `tollgate hook` render answers with it. `questions` asks, `save_work` has the commands that stay
+//! allowed.
 
 use std::sync::LazyLock;
 

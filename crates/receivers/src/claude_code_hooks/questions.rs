@@ -1,5 +1,5 @@
-//! [`BudgetQuestions`]: asks the gateway's budgets for an event of a hook, and words the answer. `hook_answers` has where
-//! an event names what, and the clients' forms; `handler` commits the records; `budget_api` asks for proxies.
+//! [`BudgetQuestions`]: asks the gateway's budgets for an event of a hook, and words the answer. `hook_answers` has
+//! where an event names what, and the clients' forms; `handler` commits the records; `budget_api` asks for proxies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
-//! [`SaveWork`]: the commands by which an agent saves its work, which stay allowed at a limit. A command is parsed: only
-//! one simple command counts, with options that are known to be harmless. What isn't understood is not allowed.
+//! [`SaveWork`]: the commands by which an agent saves its work, which stay allowed at a limit. A command is parsed:
+//! only one simple command counts, with options that are known to be harmless. What isn't understood is not allowed.
 //!
-//! Quoting is that of POSIX shells, but whatever bash 3.2, zsh, fish, PowerShell or cmd read differently is refused.
+//! Quoting is that of POSIX shells; quoted texts that fish, PowerShell or cmd would read otherwise are refused.
 
 use serde::Deserialize;
 
