@@ -8,16 +8,22 @@ use crate::period::Period;
 use crate::{Measure, Scope};
 
 impl Measure {
-    /// For people: `$10.02`, `60 iterations`.
-    fn of_limit(self, spent: i128, limit: i128) -> String {
-        let what = match self {
-            Self::Amount => return format!("{} of {}", format_usd(spent), format_usd(limit)),
+    /// For people: `$10.02 of $10.00`, `9 of 60 iterations`.
+    pub fn of_limit(self, spent: i128, limit: i128) -> String {
+        match self {
+            Self::Amount => format!("{} of {}", format_usd(spent), format_usd(limit)),
+            _ => format!("{spent} of {limit} {}", self.unit()),
+        }
+    }
+
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Amount => "USD",
             Self::ModelCalls => "model calls",
             Self::Iterations => "iterations",
             Self::ToolCalls => "tool calls",
             Self::Minutes => "minutes",
-        };
-        format!("{spent} of {limit} {what}")
+        }
     }
 
     /// For programs: USD as an exact decimal, or the number.

@@ -82,7 +82,7 @@ pub fn router(pages: Arc<AdminPages>) -> Router {
         .route("/report", page(report::report_response))
         .route("/api/gateway", get(gateway))
         .route("/api/clients", get(clients))
-        .route("/api/budgets", get(budgets_api))
+        .route("/api/budgets", get(budgets))
         .route("/report/issue/{id}", get(issue))
         .with_state(pages)
 }
@@ -211,7 +211,7 @@ fn budgets_page(pages: &AdminPages, query: &PageQuery, as_json: bool) -> Respons
     }
 }
 
-async fn budgets_api(Seen(pages): PagesState) -> Response {
+async fn budgets(Seen(pages): PagesState) -> Response {
     respond_with(&pages, |pages| json_response(&budgets::budgets_json(pages))).await
 }
 

@@ -7,7 +7,7 @@ use askama::Template;
 use serde_json::{Map, Value, json};
 
 use super::alert_message::ExampleRuns;
-use super::budgets::{BudgetRow, overview_rows};
+use super::budgets::{BudgetRow, MAX_OVERVIEW_ROWS, first_rows};
 use super::sparkline::Sparkline;
 use super::{AdminPages, PageQuery, text};
 use history::{CostShare, FigureBuilder, TimeWindow, WindowFigures, WindowMetric, figures_json};
@@ -432,7 +432,7 @@ impl OverviewPage {
             troubles_of_calls: troubles_sentence(&figures),
             no_usage: figures.no_usage.sentence(text::clean_name),
             seats: seat_rows(pages),
-            budgets: overview_rows(pages),
+            budgets: first_rows(pages, MAX_OVERVIEW_ROWS).0,
             at: text::format_time(now),
         }
     }

@@ -393,11 +393,6 @@ impl IndexRow {
             provider response_id finish decision decided_by fragment ct_sha256 key_id key_sha256 commitment tier
             source_record);
         let required_texts = fields!(tail: ts ingest_ts signal account tenant call status writer epoch);
-        let budget_texts = tail.budget.iter().flat_map(|budget| {
-            fields!(budget: answer name scope key measure spent limit)
-                .into_iter()
-                .chain(fields!(budget: until who why).into_iter().flatten())
-        });
         (line_bytes <= MAX_LINE || tail.kind.is_some_and(RowKind::may_be_long))
             && self.object_key.as_ref().is_none_or(|name| name.len() <= MAX_NAME)
             && optional_texts
@@ -405,7 +400,6 @@ impl IndexRow {
                 .chain([&self.of])
                 .flatten()
                 .chain(required_texts)
-                .chain(budget_texts)
                 .all(|text| text.len() <= MAX_TEXT)
     }
 }

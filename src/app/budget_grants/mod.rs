@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
@@ -30,48 +30,27 @@ mod tests;
 pub(crate) const GRANTS_PATH: &str = "/-/budgets/grants";
 /// Longest time of a grant, in seconds: 31 days.
 const MAX_SECONDS: u64 = 31 * 86_400;
-/// Longest reason, key and account, in bytes.
+/// Longest reason, and longest key and account, in bytes.
 const MAX_REASON: usize = 500;
 const MAX_NAME: usize = 256;
 /// Most calls, iterations or minutes.
-const MAX_COUNT: u64 = 1_000_000_000;
+const MAX_COUNT: i128 = 1_000_000_000;
 
-/// The name of a client whose port asks for no credentials.
-const LOCAL_CLIENT: &str = "local";
-
-/// What is asked for.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct GrantRequest {
     /// The run, session, user, …: as the client sends it, or a pseudonym as pages show it.
     pub(crate) key: String,
     pub(crate) account: String,
-    /// Default: that of the budget, or else `user`.
+    /// `None`: that of the budget, or else `user`.
     pub(crate) scope: Option<String>,
-    /// Default: all budgets of the scope.
+    /// `None`: all budgets of the scope.
     pub(crate) budget: Option<String>,
-    /// What is added: exactly one of these.
-    pub(crate) amount: Option<String>,
-    pub(crate) model_calls: Option<u64>,
-    pub(crate) iterations: Option<u64>,
-    pub(crate) tool_calls: Option<u64>,
-    pub(crate) minutes: Option<u64>,
-    pub(crate) seconds: u64,
-    pub(crate) reason: String,
-}
-
-/// What was granted.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct GrantAnswer {
-    pub(crate) account: String,
-    pub(crate) scope: String,
-    /// In the form that pages show.
-    pub(crate) key: String,
-    /// The budgets that are raised.
-    pub(crate) budgets: Vec<String>,
+    /// `amount` with `10USD`, or another measure with a number.
     pub(crate) measure: String,
     pub(crate) extra: String,
-    pub(crate) until: String,
+    pub(crate) seconds: u64,
+    pub(crate) reason: String,
 }
 
 /// State of the route.
@@ -101,80 +80,47 @@ async fn accept_grant(
     client: Option<Extension<KnownClient>>,
     body: Bytes,
 ) -> Response {
-    let who = client.as_ref().map_or(LOCAL_CLIENT, |client| &*client.name);
-    match grants.grant(&body, who).await {
-        Ok(answer) => {
-            let body = serde_json::to_vec(&answer).unwrap_or_default();
-            ([(header::CONTENT_TYPE, "application/json")], body).into_response()
-        }
-        Err((status, why)) => (status, format!("{why}\n")).into_response(),
-    }
+    // without a client the port asks for no credentials
+    let who = client.as_ref().map_or("local", |client| &*client.name);
+    let (status, text) = grants.grant(&body, who).await.map_or_else(|refusal| refusal, |done| (StatusCode::OK, done));
+    (status, format!("{text}\n")).into_response()
 }
 
 impl BudgetGrants {
-    async fn grant(&self, body: &[u8], who: &str) -> Result<GrantAnswer, Refusal> {
+    /// Says what was granted.
+    async fn grant(&self, body: &[u8], who: &str) -> Result<String, Refusal> {
         let Ok(request) = serde_json::from_slice::<GrantRequest>(body) else {
             return refuse("the body is no grant: see `tollgate budgets grant --help`");
         };
         let Some(desk) = &self.desk else {
             return refuse("no budgets are configured: set `budgets` of the processor `runs`");
         };
-        let (scope, budgets) = find_budgets(desk.budgets(), &request)?;
-        let (measure, extra) = request.extra()?;
-        check_texts(&request)?;
-        let limits_it = |budget: &&&Budget| budget.limits.iter().any(|(limited, _)| *limited == measure);
-        let raised: Vec<String> = budgets.iter().filter(limits_it).map(|budget| budget.name.clone()).collect();
-        if raised.is_empty() {
-            return refuse(format!("no such budget limits `{}`", measure.as_str()));
-        }
-        let account = &*request.account;
-        let (key, names) = self.name_key(scope, account, &request.key);
-        let now = self.clock.now();
-        let until = now.0.saturating_add(request.seconds.saturating_mul(1_000_000_000));
+        request.check_texts()?;
+        let (measure, limit) = request.extra()?;
+        let (scope, raised) = find_budgets(desk.budgets(), &request, measure)?;
+        let GrantRequest { account, key, reason, seconds, .. } = &request;
         let redact = |text: &str| self.ids.redact_column(account, text).into_owned();
-        let record = BudgetRecord {
-            kind: RecordKind::Grant,
-            budget: request.budget.clone().unwrap_or_default(),
-            scope,
-            key: key.clone(),
-            shadow: false,
-            measure,
-            spent: 0,
-            limit: extra,
-            until,
-            who: redact(who),
-            why: redact(request.reason.trim()),
+        let shown = match scope {
+            _ if is_pseudonym(key) => key.clone(),
+            Scope::User => self.ids.pseudonym(account, key),
+            Scope::Run | Scope::Session | Scope::Tenant => self.ids.shown_id(account, key).into_owned(),
+            Scope::Feature | Scope::Issue => redact(key),
+            Scope::Account => account.clone(),
         };
+        // the vault keeps the grant where the run or session is; a pseudonym is no id that a client sends
+        let sent = |of: Scope| (scope == of && !is_pseudonym(key)).then(|| key.clone());
+        let names = Names { run: sent(Scope::Run), session: sent(Scope::Session), ..Names::default() };
+        let now = self.clock.now();
+        let until = now.0.saturating_add(seconds.saturating_mul(1_000_000_000));
+        let budget = request.budget.clone().unwrap_or_default();
+        let (who, why, key) = (redact(who), redact(reason.trim()), shown.clone());
+        let (kind, shadow, spent) = (RecordKind::Grant, false, 0);
+        let record = BudgetRecord { kind, budget, scope, key, shadow, measure, spent, limit, until, who, why };
         self.commit(account, &record, &names, now).await?;
-        tracing::info!(
-            client = who,
-            scope = scope.as_str(),
-            seconds = request.seconds,
-            "a budget was raised by a grant"
-        );
-        let (account, scope) = (account.to_owned(), scope.as_str().to_owned());
-        let (extra, until) = (measure.decimal(extra), rfc3339(UnixNanos(until)));
-        Ok(GrantAnswer { account, scope, key, budgets: raised, measure: measure.as_str().to_owned(), extra, until })
-    }
-
-    /// The key in the form that pages show, and as the record's span names it. A pseudonym stays, and is not the id that
-    /// a client sends.
-    fn name_key(&self, scope: Scope, account: &str, key: &str) -> (String, Names) {
-        if is_pseudonym(key) {
-            return (key.to_owned(), Names::default());
-        }
-        let (text, id) = (Some(key.to_owned()), || self.ids.shown_id(account, key).into_owned());
-        let label = || self.ids.redact_column(account, key).into_owned();
-        let none = Names::default();
-        match scope {
-            Scope::Run => (id(), Names { run: text, ..none }),
-            Scope::Session => (id(), Names { session: text, ..none }),
-            Scope::User => (self.ids.pseudonym(account, key), Names { user: text, ..none }),
-            Scope::Tenant => (id(), Names { tenant: text, ..none }),
-            Scope::Feature => (label(), Names { feature: text, ..none }),
-            Scope::Issue => (label(), Names { issue: text, ..none }),
-            Scope::Account => (account.to_owned(), none),
-        }
+        let (scope, until, raised) = (scope.as_str(), rfc3339(UnixNanos(until)), raised.join(", "));
+        tracing::info!(client = record.who, scope, seconds, "a grant raised a budget");
+        let extra = format!("{} {}", measure.decimal(limit), measure.unit());
+        Ok(format!("{scope} {shown} may use {extra} more until {until}: {raised} of account {account}"))
     }
 
     async fn commit(&self, account: &str, record: &BudgetRecord, names: &Names, now: UnixNanos) -> Result<(), Refusal> {
@@ -187,18 +133,11 @@ impl BudgetGrants {
         let wire = Bytes::from(BudgetRecord::encode(std::slice::from_ref(record), names, now.0, || self.rng.id()));
         let mut permit = BytePermit::new();
         inlet.budget().charge(&mut permit, wire.len()).await.map_err(|_| not_now())?;
-        let submission = Submission {
-            signal: Signal::Traces,
-            wire,
-            permit,
-            account: account.into(),
-            identity: ClientIdentity::Unverified,
-            receiver: Arc::clone(receiver),
-            transport: "http",
-            trust: Trust::Internal,
-            effects: Vec::new(),
-            source_record: None,
-        };
+        let (signal, transport, trust) = (Signal::Traces, "http", Trust::Internal);
+        let (identity, effects, source_record) = (ClientIdentity::Unverified, Vec::new(), None);
+        let (account, receiver) = (account.into(), Arc::clone(receiver));
+        let submission =
+            Submission { signal, wire, permit, account, identity, receiver, transport, trust, effects, source_record };
         let input = InternalInput { effects: Vec::new(), clearance: Clearance::RECEIVED };
         match inlet.submit_internal(submission, input).await {
             Outcome::Accepted => Ok(()),
@@ -207,67 +146,63 @@ impl BudgetGrants {
     }
 }
 
-/// The scope of a grant, and the budgets that it may raise.
-fn find_budgets<'d>(configured: &'d [Budget], request: &GrantRequest) -> Result<(Scope, Vec<&'d Budget>), Refusal> {
-    let asked = match request.scope.as_deref().map(|word| (word, Scope::parse(word))) {
-        Some((_, None)) => {
-            let known: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
-            return refuse(format!("the scope must be one of {}", known.join(", ")));
-        }
-        Some((_, scope)) => scope,
+/// The scope of a grant, and the names of the budgets that it raises.
+fn find_budgets(all: &[Budget], request: &GrantRequest, measure: Measure) -> Result<(Scope, Vec<String>), Refusal> {
+    let list = |words: Vec<&str>| words.join(", ");
+    let asked = request.scope.as_deref().map(|word| Scope::parse(word).ok_or(word)).transpose();
+    let Ok(asked) = asked else {
+        let known = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+        return refuse(format!("the scope must be one of {}", list(known)));
+    };
+    let named = match &request.budget {
         None => None,
+        Some(name) => match all.iter().find(|budget| budget.name == *name) {
+            None => {
+                return refuse(format!("no such budget: there are {}", list(all.iter().map(|b| &*b.name).collect())));
+            }
+            found => found,
+        },
     };
-    let Some(name) = &request.budget else {
-        let scope = asked.unwrap_or(Scope::User);
-        let of_scope: Vec<&Budget> = configured.iter().filter(|budget| budget.scope == scope).collect();
-        let none = format!("no budget has the scope `{}`", scope.as_str());
-        return if of_scope.is_empty() { refuse(none) } else { Ok((scope, of_scope)) };
+    let scope = asked.or(named.map(|budget| budget.scope)).unwrap_or(Scope::User);
+    let is_raised = |budget: &&Budget| {
+        let is_named = named.is_none_or(|named| named.name == budget.name);
+        is_named && budget.scope == scope && budget.limits.iter().any(|(limited, _)| *limited == measure)
     };
-    let Some(budget) = configured.iter().find(|budget| budget.name == *name) else {
-        let known: Vec<_> = configured.iter().map(|budget| &*budget.name).collect();
-        return refuse(format!("no budget has this name: there are {}", known.join(", ")));
-    };
-    match asked.filter(|scope| *scope != budget.scope) {
-        Some(_) => refuse(format!("the budget {name} has the scope `{}`", budget.scope.as_str())),
-        None => Ok((budget.scope, vec![budget])),
+    let raised: Vec<String> = all.iter().filter(is_raised).map(|budget| budget.name.clone()).collect();
+    let (scope_word, measure) = (scope.as_str(), measure.as_str());
+    match raised.is_empty() {
+        true => refuse(format!("no such budget of the scope `{scope_word}` limits `{measure}`")),
+        false => Ok((scope, raised)),
     }
 }
 
-fn check_texts(request: &GrantRequest) -> Result<(), Refusal> {
-    let GrantRequest { key, account, reason, seconds, .. } = request;
-    let is_bad =
-        |text: &str, limit: usize| text.trim().is_empty() || text.len() > limit || text.chars().any(char::is_control);
-    let has_damaged_pseudonym = key.starts_with(PREFIX) && !is_pseudonym(key);
-    let problems = [
-        (is_bad(key, MAX_NAME), "the key must be one line of at most 256 bytes"),
-        (has_damaged_pseudonym, "a key that begins with `h-` must be a pseudonym as pages show it"),
-        (is_bad(account, MAX_NAME), "the account must be one line of at most 256 bytes"),
-        (is_bad(reason, MAX_REASON), "the reason must be one line of at most 500 bytes"),
-        (!(1..=MAX_SECONDS).contains(seconds), "the time must be from 1 second to 31 days"),
-    ];
-    problems.into_iter().find(|(is_bad, _)| *is_bad).map_or(Ok(()), |(_, why)| refuse(why))
-}
-
 impl GrantRequest {
+    fn check_texts(&self) -> Result<(), Refusal> {
+        let is_bad =
+            |text: &str, most: usize| text.trim().is_empty() || text.len() > most || text.chars().any(char::is_control);
+        let has_damaged_pseudonym = self.key.starts_with(PREFIX) && !is_pseudonym(&self.key);
+        let problems = [
+            (is_bad(&self.key, MAX_NAME), "the key must be one line of at most 256 bytes"),
+            (has_damaged_pseudonym, "a key that begins with `h-` must be a pseudonym as pages show it"),
+            (is_bad(&self.account, MAX_NAME), "the account must be one line of at most 256 bytes"),
+            (is_bad(&self.reason, MAX_REASON), "the reason must be one line of at most 500 bytes"),
+            (!(1..=MAX_SECONDS).contains(&self.seconds), "the time must be from 1 second to 31 days"),
+        ];
+        problems.into_iter().find(|(is_bad, _)| *is_bad).map_or(Ok(()), |(_, why)| refuse(why))
+    }
+
     /// What is added, of which measure.
     fn extra(&self) -> Result<(Measure, i128), Refusal> {
-        let amount = self.amount.as_deref().map(parse_amount);
-        if amount == Some(None) {
-            return refuse("the amount must be above 0 with its currency: `10USD`");
+        let count = || self.extra.parse().ok().filter(|count| (1..=MAX_COUNT).contains(count));
+        match Measure::parse(&self.measure) {
+            None => refuse("the measure must be amount, model_calls, iterations, tool_calls or minutes"),
+            Some(Measure::Amount) => parse_amount(&self.extra).map_or_else(
+                || refuse("the amount must be above 0 with its currency: `10USD`"),
+                |extra| Ok((Measure::Amount, extra)),
+            ),
+            Some(measure) => {
+                count().map_or_else(|| refuse("the number must be from 1 to 1000000000"), |extra| Ok((measure, extra)))
+            }
         }
-        let count = |number: Option<u64>| number.map(i128::from);
-        let extras = [
-            (Measure::Amount, amount.flatten()),
-            (Measure::ModelCalls, count(self.model_calls)),
-            (Measure::Iterations, count(self.iterations)),
-            (Measure::ToolCalls, count(self.tool_calls)),
-            (Measure::Minutes, count(self.minutes)),
-        ];
-        let mut given = extras.into_iter().filter_map(|(measure, extra)| Some((measure, extra?)));
-        let (Some((measure, extra)), None) = (given.next(), given.next()) else {
-            return refuse("one of amount, model calls, iterations, tool calls and minutes must be given");
-        };
-        let is_fit = measure == Measure::Amount || (1..=i128::from(MAX_COUNT)).contains(&extra);
-        if is_fit { Ok((measure, extra)) } else { refuse("the number must be from 1 to 1000000000") }
     }
 }

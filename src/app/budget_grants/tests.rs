@@ -54,12 +54,10 @@ fn grants() -> BudgetGrants {
 }
 
 fn request(changes: &Value) -> Vec<u8> {
-    let mut body = json!({"key": "ada", "account": "default", "amount": "10 USD", "seconds": 3600, "reason": "r"});
+    let mut body = json!({"key": "ada", "account": "default", "measure": "amount", "extra": "10 USD", "seconds": 3600,
+        "reason": "r"});
     for (key, value) in changes.as_object().unwrap() {
-        match value.is_null() {
-            true => drop(body.as_object_mut().unwrap().remove(key)),
-            false => body[key] = value.clone(),
-        }
+        body[key] = value.clone();
     }
     body.to_string().into_bytes()
 }
@@ -73,18 +71,18 @@ async fn refusal(changes: &Value) -> (StatusCode, String) {
 async fn bad_grants_are_refused() {
     let long = "x".repeat(501);
     for (changes, expected) in [
-        (json!({"amount": "10"}), "with its currency"),
-        (json!({"amount": "10 EUR"}), "with its currency"),
-        (json!({"amount": "-1 USD"}), "with its currency"),
-        (json!({"amount": null}), "one of amount, model calls"),
-        (json!({"iterations": 4}), "one of amount, model calls"),
-        (json!({"amount": null, "model_calls": 0}), "from 1 to"),
-        (json!({"amount": null, "model_calls": u64::MAX}), "from 1 to"),
-        (json!({"amount": null, "model_calls": 5}), "no such budget limits `model_calls`"),
-        (json!({"budget": "weekly"}), "no budget has this name: there are dev-daily, one-run"),
-        (json!({"budget": "one-run", "scope": "user"}), "the budget one-run has the scope `run`"),
+        (json!({"extra": "10"}), "with its currency"),
+        (json!({"extra": "10 EUR"}), "with its currency"),
+        (json!({"extra": "-1 USD"}), "with its currency"),
+        (json!({"measure": "money"}), "the measure must be"),
+        (json!({"measure": "model_calls"}), "from 1 to"),
+        (json!({"measure": "model_calls", "extra": "0"}), "from 1 to"),
+        (json!({"measure": "model_calls", "extra": "1000000001"}), "from 1 to"),
+        (json!({"measure": "model_calls", "extra": "5"}), "limits `model_calls`"),
+        (json!({"budget": "weekly"}), "no such budget: there are dev-daily, one-run"),
+        (json!({"budget": "one-run", "scope": "user"}), "no such budget of the scope `user` limits `amount`"),
         (json!({"scope": "planet"}), "the scope must be one of run, session"),
-        (json!({"scope": "tenant"}), "no budget has the scope `tenant`"),
+        (json!({"scope": "tenant"}), "no such budget of the scope `tenant`"),
         (json!({"seconds": 0}), "from 1 second to 31 days"),
         (json!({"seconds": 31 * 86_400 + 1}), "from 1 second to 31 days"),
         (json!({"seconds": u64::MAX}), "from 1 second to 31 days"),
@@ -101,25 +99,11 @@ async fn bad_grants_are_refused() {
         assert!(status == StatusCode::BAD_REQUEST && why.contains(expected), "{changes}: {why}");
     }
     assert_eq!(refusal(&json!({})).await.0, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(refusal(&json!({"budget": "one-run", "amount": null, "iterations": 9})).await.0, 503);
+    assert_eq!(refusal(&json!({"budget": "one-run", "measure": "iterations", "extra": "9"})).await.0, 503);
     let none = BudgetGrants { desk: None, ..grants() };
     let (_, why) = none.grant(&request(&json!({})), "ops").await.expect_err("refused");
     assert!(why.starts_with("no budgets are configured"), "{why}");
     let apart = BudgetGrants { receiver: None, ..grants() };
     let (_, why) = apart.grant(&request(&json!({})), "ops").await.expect_err("refused");
     assert!(why.starts_with("no pipeline for traces"), "{why}");
-}
-
-/// A user's id becomes its pseudonym, and a pseudonym stays; the span names only ids that a client sends.
-#[test]
-fn keys_are_those_of_pages() {
-    let grants = grants();
-    let pseudonym = grants.ids.pseudonym("default", "ada");
-    let named = |scope, key: &str| grants.name_key(scope, "default", key);
-    assert_eq!(named(Scope::User, "ada"), (pseudonym.clone(), Names { user: Some("ada".into()), ..Names::default() }));
-    assert_eq!(named(Scope::User, &pseudonym), (pseudonym.clone(), Names::default()));
-    assert_eq!(named(Scope::Run, "r1"), ("r1".into(), Names { run: Some("r1".into()), ..Names::default() }));
-    let sentence = "the session in which all of this has been said";
-    assert_eq!(named(Scope::Session, sentence).0, grants.ids.pseudonym("default", sentence));
-    assert_eq!(named(Scope::Account, "other").0, "default");
 }

@@ -108,9 +108,8 @@ async fn the_page_shows_who_is_at_a_limit() {
     let (status, page) = ask(&router, "/budgets", HTML).await;
     assert_eq!(status, StatusCode::OK);
     assert!(!page.contains("<script") && !page.contains("<b>"), "texts are escaped: {page}");
-    let (stopped, rows) = page.split_once("</section>").unwrap();
-    assert!(stopped.contains("r1") && stopped.contains("stopped or asked 2 times, last 5 min ago"), "{stopped}");
-    let rows: Vec<&str> = rows.split("<li>").skip(1).collect();
+    let rows: Vec<&str> = page.split("<li>").skip(1).collect();
+    assert!(rows[0].contains("stopped or asked 2 ×, last 5 min ago"), "{}", rows[0]);
     assert!(rows[0].contains("/runs/r1?account=default") && rows[0].contains("$20.00 of $10.00"), "{}", rows[0]);
     assert!(rows[0].contains("pill bad\">at the limit") && rows[0].contains(r#"bar bad" viewBox"#), "{}", rows[0]);
     assert!(rows[0].contains(r#"width="100.0""#) && rows[0].contains("3 of 60 iterations"), "{}", rows[0]);
@@ -121,7 +120,7 @@ async fn the_page_shows_who_is_at_a_limit() {
         "{granted}"
     );
     assert!(!granted.contains("bar warn") && !granted.contains("bar bad"), "{granted}");
-    assert!(granted.contains("granted: $5.00 more until") && granted.contains("by ops: "), "{granted}");
+    assert!(granted.contains("granted: 5 USD more until") && granted.contains("by ops: "), "{granted}");
     assert!(granted.contains("incomplete: known since"), "the ledger began in the middle of the day: {granted}");
     assert!(rows.iter().any(|row| row.contains("shadow") && row.contains("budget trial")));
     let (_, front) = ask(&router, "/", HTML).await;
