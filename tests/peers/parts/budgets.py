@@ -319,10 +319,15 @@ def litellm_alone(what, model, opened, closed):
 
 # ---- answers, without a proxy --------------------------------------------------------------------------------------
 
+def admin_token(gateway):
+    """The file with the token of the admin port, which tollgate made."""
+    return next(os.path.join(folder, "admin.token") for folder, _, names in os.walk(gateway.data) if "admin.token" in names)
+
+
 def granted(gateway, model, envoy, litellm):
     """More for one user, for a time."""
     code, _, why = tollgate("budgets", "grant", "jane@corp.example", "--account", "acme", "--amount", "5USD", "--for", "1h", "--reason", "the release",
-                            "--admin", f"http://127.0.0.1:{gateway.admin}")
+                            "--admin", f"http://127.0.0.1:{gateway.admin}", "--admin-token-file", admin_token(gateway))
     check("a grant is taken", code == 0, why)
     known(gateway, "allow", user="jane@corp.example")
     before = model.calls()
