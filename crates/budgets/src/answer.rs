@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::config::Budget;
 use crate::{BudgetLine, BudgetRecord, Measure, Verdict};
 
-/// Whose call it is, and of what. In a question as the client or its credential names them; everywhere else in the form
-/// that pages show.
+/// The names that a call belongs to: as the client or its credential gives them in a question, otherwise as pages show
+/// them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Names {
@@ -97,11 +97,11 @@ pub struct Answer {
     pub verdict: Verdict,
     /// The sentence for the person who is asked or stopped; empty if the verdict is yes.
     pub reason: String,
-    /// What is left of budgets that have crossed a warning, a sentence each.
+    /// A sentence for each budget that has reached a share of `warn_at`: what was used, of how much.
     pub notes: Vec<String>,
-    /// To be committed before the answer is given: who would have been stopped too (`shadow`).
+    /// Records to commit before the answer is sent, also of shadow budgets.
     pub records: Vec<BudgetRecord>,
-    /// The budgets that apply, most consumed first.
+    /// The budgets that apply, most used first.
     pub budgets: Vec<BudgetUse>,
     /// Since when these sums are complete, unix ns; 0: since the budgets' periods began.
     pub known_since: u64,
@@ -135,7 +135,7 @@ pub trait BudgetDesk: Send + Sync {
     /// What is configured.
     fn budgets(&self) -> &[Budget];
     fn answer(&self, question: &Question) -> Answer;
-    /// The budgets with what is spent, most consumed first, at most 1,000.
+    /// The budgets with what is spent, most used first, at most 1,000.
     fn lines(&self) -> Vec<BudgetLine>;
     /// Whether this gateway's sums are those of a whole fleet.
     fn knows_fleet(&self) -> bool;

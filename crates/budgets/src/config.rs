@@ -24,9 +24,9 @@ pub type BudgetsConfig = BTreeMap<String, BudgetConfig>;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetConfig {
-    /// Whose spending is added up: each run, session, user, … has the budget of its own.
+    /// Whose spending is added up: each run, session, user, … has its own sum and the full limit.
     pub scope: Scope,
-    /// The time after which the sum begins anew: `hour`, `day`, `week` (from Monday), `month`, or `none`. Runs and
+    /// When the sum resets: each `hour`, `day`, `week` (from Monday), `month`, or `none`. Runs and
     /// sessions have none. Default: `none`.
     #[serde(default)]
     pub period: Period,
@@ -48,7 +48,7 @@ pub struct BudgetConfig {
     /// The longest time of a run, or of the runs of a session together, in minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minutes: Option<u64>,
-    /// Shares of the limit at which an alert fires and the agent is told what is left. Default: `[80%]`.
+    /// Shares of the limit at which an alert fires and the agent gets a note of what it has used. Default: `[80%]`.
     #[serde(default = "default_warnings")]
     pub warn_at: Vec<String>,
     /// What happens at the limit: `notify`, `ask` or `deny`. Default: `notify`.
@@ -60,7 +60,7 @@ pub struct BudgetConfig {
     /// Which calls count, and whom the budget is for. Default: all.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub matches: Option<BudgetMatch>,
-    /// The answer if nothing names whose budget it is: `allow` or `deny`. Default: `allow`.
+    /// The answer for work that names no key of this scope, whatever `action` is: `allow` or `deny`. Default: `allow`.
     #[serde(default)]
     pub on_unknown: OnUnknown,
     /// Whom a stopped developer can ask, such as `#platform in Slack`; part of the sentence that they read.
@@ -91,7 +91,7 @@ kernel::word_enum! {
     }
 }
 
-/// Names that must fit, each a pattern in which `*` stands for any characters. What names nothing fits only `*`.
+/// Patterns that names must match; `*` matches any characters. A missing name matches only `*`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetMatch {
@@ -155,14 +155,14 @@ pub struct Budget {
 impl Budget {
     /// Whether an agent is ever stopped for it.
     pub fn can_stop(&self) -> bool {
-        self.action != Action::Notify && !self.shadow
+        !self.shadow && (self.action != Action::Notify || self.on_unknown == OnUnknown::Deny)
     }
 }
 
 /// Validates budgets; the paths of problems begin with `budgets`.
 pub fn check(budgets: &BudgetsConfig, problems: &mut Vec<FieldProblem>) -> Vec<Budget> {
     if budgets.len() > MAX_BUDGETS {
-        problems.push(FieldProblem::new("budgets", format!("must be at most {MAX_BUDGETS}")));
+        problems.push(FieldProblem::new("budgets", format!("there must be at most {MAX_BUDGETS} budgets")));
     }
     budgets.iter().filter_map(|(name, budget)| budget.check(name, problems)).collect()
 }
@@ -184,8 +184,16 @@ impl BudgetConfig {
             ),
             (!is_flow && self.iterations.is_some(), &path("iterations"), "needs the scope `run` or `session`"),
             (!is_flow && self.minutes.is_some(), &path("minutes"), "needs the scope `run` or `session`"),
-            (is_flow && matches.model.is_some(), &path("match.model"), "not for runs and sessions: they use several"),
-            (self.contact.as_ref().is_some_and(|text| !is_line(text)), &path("contact"), "must be one line of text"),
+            (
+                is_flow && matches.model.is_some(),
+                &path("match.model"),
+                "can't be used with the scope `run` or `session`: they use several models",
+            ),
+            (
+                self.contact.as_ref().is_some_and(|text| !is_line(text)),
+                &path("contact"),
+                "must be one line of at most 200 bytes",
+            ),
         ]));
         let zone = TimeZone::get(&self.time_zone);
         if zone.is_err() {

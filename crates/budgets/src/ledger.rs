@@ -17,9 +17,10 @@ use crate::sentence::{advice, unknown_sentence, use_sentence};
 use crate::{Action, Measure, Scope, Verdict};
 
 const MAX_KEYS: usize = 50_000;
+/// Those that end last.
 const MAX_GRANTS: usize = 1000;
 /// Periods that a key remembers: a clock that jumps forward and back finds its sums again.
-const KEPT_PERIODS: usize = 3;
+const MAX_PERIODS: usize = 3;
 const MAX_LINES: usize = 1000;
 /// All of the limit, in hundredths of a percent.
 const WHOLE: u32 = 10_000;
@@ -59,13 +60,13 @@ struct PeriodSum {
     atto_usd: i128,
     model_calls: u64,
     tool_calls: u64,
-    /// Number of shares of `warn_at`, and of the whole, that were crossed.
+    /// How many thresholds (`warn_at`, then the limit) were reached.
     level: u32,
 }
 
 /// What one key of one budget has used. Of runs and sessions only levels and stops are kept: `tracker` has their sums.
 #[derive(Clone, Default, Serialize, Deserialize)]
-struct Entry {
+struct KeySums {
     /// [`BudgetDefinition::digest`].
     budget: u64,
     account: String,
@@ -127,14 +128,14 @@ struct BudgetDefinition {
     budget: Budget,
     /// Changes when other calls would count, so that sums of two definitions don't mix.
     digest: u64,
-    /// The period found last, because most calls are in it.
-    window: (u64, u64),
+    /// Begin and end of the period found last, because most calls are in it.
+    last_period: (u64, u64),
 }
 
 /// See the module documentation.
 pub struct Ledger {
     budgets: Vec<BudgetDefinition>,
-    entries: BoundedMap<String, Entry, MAX_KEYS>,
+    entries: BoundedMap<String, KeySums, MAX_KEYS>,
     grants: Vec<Grant>,
     /// Since when each budget is added up, unix ns, by digest.
     since: BTreeMap<u64, u64>,
@@ -145,7 +146,7 @@ pub struct Ledger {
 struct SavedLedger {
     since: BTreeMap<u64, u64>,
     grants: Vec<Grant>,
-    entries: Vec<Entry>,
+    entries: Vec<KeySums>,
 }
 
 impl Ledger {
@@ -153,7 +154,7 @@ impl Ledger {
         let define = |budget: &Budget| {
             let parts = format!("{:?}", (budget.scope, budget.period, budget.zone.iana_name(), &budget.matches));
             let digest = runs::digest(&[&budget.name, &parts]);
-            BudgetDefinition { budget: budget.clone(), digest, window: (0, 0) }
+            BudgetDefinition { budget: budget.clone(), digest, last_period: (0, 0) }
         };
         let budgets = budgets.iter().map(define).collect();
         let (entries, grants, since, crossings) = Default::default();
@@ -165,20 +166,20 @@ impl Ledger {
     }
 
     /// Whether a budget is for runs or sessions.
-    pub fn has_flow_budgets(&self) -> bool {
-        self.budgets.iter().any(|defined| defined.is_flow())
+    pub fn has_budgets_of_runs(&self) -> bool {
+        self.budgets.iter().any(|defined| defined.is_of_runs())
     }
 
     /// Adds what an item used that was committed at `at`, unix ns.
     pub fn add(&mut self, account: &str, names: &Names, used: Spending, at: u64) {
         for index in 0..self.budgets.len() {
-            let Some(defined) = self.budgets.get_mut(index).filter(|defined| !defined.is_flow()) else { continue };
+            let Some(defined) = self.budgets.get_mut(index).filter(|defined| !defined.is_of_runs()) else { continue };
             self.since.entry(defined.digest).or_insert(at);
             if !defined.counts(names, used.is_covered) {
                 continue;
             }
             let Some(key) = scope_key(defined.budget.scope, account, names) else { continue };
-            let begin = defined.window_begin(at);
+            let begin = defined.period_begin(at);
             self.change(index, account, key, begin, |sum, _| {
                 sum.atto_usd = sum.atto_usd.saturating_add(used.atto_usd);
                 sum.model_calls = sum.model_calls.saturating_add(used.model_calls);
@@ -189,7 +190,7 @@ impl Ledger {
     }
 
     /// Notes what a run or session has used so far, for warnings.
-    pub fn watch_flow(&mut self, scope: Scope, account: &str, names: &Names, usage: Usage, at: u64) {
+    pub fn watch_run(&mut self, scope: Scope, account: &str, names: &Names, usage: Usage, at: u64) {
         for index in 0..self.budgets.len() {
             let Some(defined) = self.budgets.get(index).filter(|defined| defined.budget.scope == scope) else {
                 continue;
@@ -197,7 +198,7 @@ impl Ledger {
             let Some(key) = scope_key(scope, account, names).filter(|_| defined.budget.matches.fits(names)) else {
                 continue;
             };
-            let sum = |measure| flow_amount(&defined.budget, measure, usage);
+            let sum = |measure| usage_amount(&defined.budget, measure, usage);
             let crossed = self.crossed_share(defined, account, key, at, sum);
             self.note_crossing(index, (account, key, 0), crossed, at);
         }
@@ -220,9 +221,9 @@ impl Ledger {
             self.grants.retain(|grant| grant.until > at);
             let BudgetRecord { budget, scope, key, measure, limit, until, who, why, .. } = record.clone();
             let account = account.to_owned();
-            if self.grants.len() < MAX_GRANTS {
-                self.grants.push(Grant { account, budget, scope, key, measure, extra: limit, until, who, why });
-            }
+            self.grants.push(Grant { account, budget, scope, key, measure, extra: limit, until, who, why });
+            self.grants.sort_by_key(|grant| Reverse(grant.until));
+            self.grants.truncate(MAX_GRANTS);
             self.lower_levels(at);
             return;
         }
@@ -230,15 +231,15 @@ impl Ledger {
         let Some((index, defined)) = found.and_then(|index| Some((index, self.budgets.get_mut(index)?))) else {
             return;
         };
-        let begin = defined.window_begin(at);
+        let begin = defined.period_begin(at);
         self.change(index, account, &record.key, begin, |_, stops| *stops = (stops.0 + 1, stops.1.max(at)));
     }
 
-    /// Forgets the warnings that keys with a grant have not crossed any more, so that they can cross them again.
+    /// Lowers `level` where a grant has put a threshold above the sum again, so that its alert can fire again.
     fn lower_levels(&mut self, now: u64) {
         let mut levels = Vec::new();
         for grant in &self.grants {
-            let is_for = |defined: &BudgetDefinition| defined.budget.scope == grant.scope && !defined.is_flow();
+            let is_for = |defined: &BudgetDefinition| defined.budget.scope == grant.scope && !defined.is_of_runs();
             for (index, defined) in self.budgets.iter().enumerate().filter(|(_, defined)| is_for(defined)) {
                 let (account, key) = (&*grant.account, &*grant.key);
                 let Some(sum) = self.current_sum(defined, account, key, now) else { continue };
@@ -269,13 +270,13 @@ impl Ledger {
                 _ => known.session.unwrap_or_default(),
             };
             let sum = self.current_sum(defined, &question.account, key, now);
-            let spent = |measure| match defined.is_flow() {
-                true => flow_amount(budget, measure, usage),
+            let spent = |measure| match defined.is_of_runs() {
+                true => usage_amount(budget, measure, usage),
                 false => sum.map_or(0, |sum| sum.amount(measure)),
             };
             let uses = self.uses(defined, &question.account, key, now, spent);
             let Some(worst) = uses.iter().max_by_key(|used| used.share()).cloned() else { continue };
-            if !defined.is_flow() {
+            if !defined.is_of_runs() {
                 answer.known_since = answer.known_since.max(self.known_since(defined, now));
             }
             let sentence = use_sentence(budget, key, worst.measure, worst.spent, worst.limit);
@@ -290,19 +291,21 @@ impl Ledger {
         answer
     }
 
-    /// The keys of budgets with a period, and of runs and sessions that `flows` names, most consumed first.
-    pub fn lines(&self, flows: &[(Scope, String, Names, Usage)], now: u64) -> Vec<BudgetLine> {
+    /// The keys of budgets with a period, and of runs and sessions that `runs_and_sessions` names, most used first.
+    pub fn lines(&self, runs_and_sessions: &[(Scope, String, Names, Usage)], now: u64) -> Vec<BudgetLine> {
         let mut lines: Vec<BudgetLine> = Vec::new();
         for defined in &self.budgets {
-            let flows = flows.iter().filter(|(scope, ..)| *scope == defined.budget.scope);
-            for (scope, account, names, usage) in flows.filter(|(_, _, names, _)| defined.budget.matches.fits(names)) {
+            let runs_and_sessions = runs_and_sessions.iter().filter(|(scope, ..)| *scope == defined.budget.scope);
+            for (scope, account, names, usage) in
+                runs_and_sessions.filter(|(_, _, names, _)| defined.budget.matches.fits(names))
+            {
                 let Some(key) = scope_key(*scope, account, names) else { continue };
-                let spent = |measure| flow_amount(&defined.budget, measure, *usage);
+                let spent = |measure| usage_amount(&defined.budget, measure, *usage);
                 lines.extend(self.line(defined, (account, key), names.clone(), now, spent));
             }
         }
         for (_, entry) in self.entries.iter() {
-            let defined = self.budgets.iter().find(|defined| defined.digest == entry.budget && !defined.is_flow());
+            let defined = self.budgets.iter().find(|defined| defined.digest == entry.budget && !defined.is_of_runs());
             let Some(defined) = defined else { continue };
             let sum = self.current_sum(defined, &entry.account, &entry.key, now);
             let spent = |measure| sum.map_or(0, |sum| sum.amount(measure));
@@ -355,7 +358,7 @@ impl Ledger {
         now: u64,
         spent: impl Fn(Measure) -> i128,
     ) -> Vec<BudgetUse> {
-        let end = defined.window(now).1;
+        let end = defined.period_bounds(now).1;
         let until = if end == u64::MAX { 0 } else { end };
         let use_of = |(measure, limit): &(Measure, i128)| {
             let grants = self.grants_of(defined, account, key, now).filter(|grant| grant.measure == *measure);
@@ -383,13 +386,13 @@ impl Ledger {
 
     /// Since when the sum of the period is complete; 0: since it began.
     fn known_since(&self, defined: &BudgetDefinition, now: u64) -> u64 {
-        let begin = defined.window(now).0;
+        let begin = defined.period_bounds(now).0;
         let since = self.since.get(&defined.digest).copied().unwrap_or(now);
-        if defined.is_flow() || since <= begin { 0 } else { since }
+        if defined.is_of_runs() || since <= begin { 0 } else { since }
     }
 
     fn current_sum(&self, defined: &BudgetDefinition, account: &str, key: &str, now: u64) -> Option<&PeriodSum> {
-        let begin = defined.window(now).0;
+        let begin = defined.period_bounds(now).0;
         let entry = self.entries.get(&entry_key(defined, account, key))?;
         entry.periods.iter().find(|sum| sum.begin == begin)
     }
@@ -405,7 +408,7 @@ impl Ledger {
     ) {
         let Some(defined) = self.budgets.get(index) else { return };
         let (digest, id) = (defined.digest, entry_key(defined, account, key));
-        self.entries.update(account, id, |entry: &mut Entry| {
+        self.entries.update(account, id, |entry: &mut KeySums| {
             if entry.account.is_empty() {
                 (entry.budget, entry.account, entry.key) = (digest, account.to_owned(), key.to_owned());
             }
@@ -418,7 +421,7 @@ impl Ledger {
                 change(sum, &mut stops);
             }
             (entry.stops, entry.last_stop) = stops;
-            entry.periods.drain(..entry.periods.len().saturating_sub(KEPT_PERIODS));
+            entry.periods.drain(..entry.periods.len().saturating_sub(MAX_PERIODS));
         });
     }
 
@@ -472,8 +475,7 @@ impl Ledger {
         postcard::to_allocvec(&saved).unwrap_or_default()
     }
 
-    /// Restores what [`Self::save`] gave. Sums of budgets that are defined no more, or otherwise, are left out. `None`:
-    /// damaged.
+    /// Restores what [`Self::save`] wrote, without budgets that were removed or changed. `None`: the data is damaged.
     pub fn restore(&mut self, saved: &[u8]) -> Option<()> {
         let SavedLedger { since, grants, entries } = postcard::from_bytes(saved).ok()?;
         let is_defined = |digest: u64| self.budgets.iter().any(|defined| defined.digest == digest);
@@ -493,7 +495,7 @@ impl Ledger {
 
 impl BudgetDefinition {
     /// Whether it is for runs or sessions, whose sums `tracker` has.
-    fn is_flow(&self) -> bool {
+    fn is_of_runs(&self) -> bool {
         matches!(self.budget.scope, Scope::Run | Scope::Session)
     }
 
@@ -507,15 +509,15 @@ impl BudgetDefinition {
     }
 
     /// Begin and end of the period around `at`.
-    fn window(&self, at: u64) -> (u64, u64) {
-        let is_last = self.window.0 <= at && at < self.window.1;
-        if is_last { self.window } else { self.budget.period.around(at, &self.budget.zone) }
+    fn period_bounds(&self, at: u64) -> (u64, u64) {
+        let is_last = self.last_period.0 <= at && at < self.last_period.1;
+        if is_last { self.last_period } else { self.budget.period.around(at, &self.budget.zone) }
     }
 
     /// Begin of the period around `at`; 0 for runs and sessions.
-    fn window_begin(&mut self, at: u64) -> u64 {
-        self.window = self.window(at);
-        self.window.0
+    fn period_begin(&mut self, at: u64) -> u64 {
+        self.last_period = self.period_bounds(at);
+        self.last_period.0
     }
 
     /// The shares at which an alert fires, lowest first.
@@ -575,13 +577,14 @@ impl Answer {
         }
         if verdict > self.verdict && !budget.shadow {
             self.verdict = verdict;
-            self.reason = format!("{sentence} {}", advice(budget));
+            let advice = if is_unknown { String::new() } else { advice(budget, verdict) };
+            self.reason = format!("{sentence} {advice}").trim_end().to_owned();
         }
     }
 }
 
 /// What a run or session has used of a measure.
-fn flow_amount(budget: &Budget, measure: Measure, usage: Usage) -> i128 {
+fn usage_amount(budget: &Budget, measure: Measure, usage: Usage) -> i128 {
     match measure {
         Measure::Amount => match budget.matches.billing {
             None => usage.atto_usd,

@@ -1,8 +1,8 @@
 //! Budgets: how much a run, session, user, tenant, feature, issue or account may spend, and the answer to an agent or
 //! proxy that asks whether it may go on.
 //!
-//! Pure: no clock, no network. `tracker` feeds the [`Ledger`] with what committed batches cost, in the order of
-//! commits, so that it follows from effects alone; `receivers` ask through [`BudgetDesk`] and send a [`BudgetRecord`] of
+//! Pure: no clock, no network. `tracker` adds what each committed batch used to the [`Ledger`], in commit order, so a
+//! replay gives the same sums; `receivers` ask through [`BudgetDesk`] and send a [`BudgetRecord`] of
 //! each answer other than yes; `pages` shows the [`BudgetLine`]s. All names are in the form that pages show: users are
 //! pseudonyms.
 
@@ -18,7 +18,7 @@ mod tests;
 
 pub use answer::{Answer, BudgetDesk, BudgetUse, Known, Names, Question, Usage};
 pub use ledger::{BudgetLine, Crossing, Grant, Ledger, Spending};
-pub use record::{BudgetRecord, RECORD_SPAN, RecordKind, SCOPE_NAME};
+pub use record::{BudgetRecord, INSTRUMENTATION_SCOPE, RECORD_SPAN, RecordKind};
 
 kernel::word_enum! {
     /// Whose spending a budget adds up.
@@ -44,7 +44,7 @@ kernel::word_enum! {
     #[derive(Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
     #[serde(rename_all = "snake_case")]
     pub Action {
-        /// Nobody is stopped: an alert fires, and the answer carries a note.
+        /// Only an alert and a note.
         #[default]
         Notify = "notify",
         /// The agent asks its user, if it can; otherwise it is stopped.

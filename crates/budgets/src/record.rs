@@ -18,7 +18,7 @@ use crate::{Measure, Names, Scope};
 /// Name of the span.
 pub const RECORD_SPAN: &str = "tollgate.budget.decision";
 /// Name of its instrumentation scope.
-pub const SCOPE_NAME: &str = "tollgate.budgets";
+pub const INSTRUMENTATION_SCOPE: &str = "tollgate.budgets";
 
 kernel::word_enum! {
     /// What a record says.
@@ -95,7 +95,7 @@ impl BudgetRecord {
         })
     }
 
-    /// The request of these records: a span each, at `now` (unix ns), in the trace and with the ids that `rng` gives.
+    /// An OTLP request with one span per record at `now` (unix ns). `id` makes trace and span ids.
     /// `names`: of the question, as the client named them.
     pub fn encode(records: &[Self], names: &Names, now: u64, mut id: impl FnMut() -> [u8; 16]) -> Vec<u8> {
         let trace = id();
@@ -110,7 +110,7 @@ impl BudgetRecord {
             ..Span::default()
         });
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let scope = InstrumentationScope { name: SCOPE_NAME.to_owned(), version, ..Default::default() };
+        let scope = InstrumentationScope { name: INSTRUMENTATION_SCOPE.to_owned(), version, ..Default::default() };
         let scope_spans = vec![ScopeSpans { scope: Some(scope), spans: spans.collect(), ..Default::default() }];
         let resource = Resource { attributes: vec![text_attribute("service.name", "tollgate")], ..Default::default() };
         let resource_spans = vec![ResourceSpans { resource: Some(resource), scope_spans, ..Default::default() }];

@@ -5,7 +5,7 @@ use runs::amounts::format_usd;
 
 use crate::config::Budget;
 use crate::period::Period;
-use crate::{Measure, Scope};
+use crate::{Measure, Scope, Verdict};
 
 impl Measure {
     /// For people: `$10.02 of $10.00`, `9 of 60 iterations`.
@@ -62,16 +62,22 @@ pub(crate) fn use_sentence(budget: &Budget, key: &str, measure: Measure, spent: 
     format!("{who} {}{when} (budget {}).", measure.of_limit(spent, limit), budget.name)
 }
 
-/// What a stopped developer can do.
-pub(crate) fn advice(budget: &Budget) -> String {
-    match &budget.contact {
-        Some(contact) => format!("Save your work, for example with a commit, or ask {contact} for more."),
-        None => "Save your work, for example with a commit, or ask whoever runs tollgate for a grant.".to_owned(),
+/// What the person who is asked or stopped can do.
+pub(crate) fn advice(budget: &Budget, verdict: Verdict) -> String {
+    if verdict == Verdict::Ask {
+        return "Allow this call only if the work should go on.".to_owned();
     }
+    let contact = contact(budget);
+    format!("You can still save your work, for example with a commit. For more, ask {contact}.")
 }
 
 /// If nothing names whose budget it is.
 pub(crate) fn unknown_sentence(budget: &Budget) -> String {
-    let scope = budget.scope.as_str();
-    format!("Budget {} can't be checked, because nothing names the {scope} of this work.", budget.name)
+    let (scope, contact) = (budget.scope.as_str(), contact(budget));
+    let name = &budget.name;
+    format!("tollgate can't check budget {name}, because this request names no {scope}. Ask {contact} to set that up.")
+}
+
+fn contact(budget: &Budget) -> &str {
+    budget.contact.as_deref().unwrap_or("the team that runs tollgate")
 }

@@ -164,7 +164,7 @@ fn the_most_severe_budget_answers() {
     assert_eq!(answer.verdict, Verdict::Ask);
     assert_eq!(
         answer.reason,
-        "You have used $5.00 of $2.00 (budget a). Save your work, for example with a commit, or ask #platform for more."
+        "You have used $5.00 of $2.00 (budget a). Allow this call only if the work should go on."
     );
     assert_eq!(answer.notes, vec!["Account a has used $5.00 of $1.00 (budget n).".to_owned()]);
     let mut records: Vec<_> = answer.records.iter().map(|one| (&*one.budget, one.kind.as_str(), one.shadow)).collect();
@@ -173,7 +173,7 @@ fn the_most_severe_budget_answers() {
     let triage = Names { feature: Some("triage-2".into()), ..names("bob") };
     let answer = ask(&book, "a", triage, NOW);
     assert_eq!(answer.verdict, Verdict::Deny);
-    assert!(answer.reason.contains("nothing names the tenant"), "{}", answer.reason);
+    assert!(answer.reason.contains("names no tenant"), "{}", answer.reason);
 }
 
 /// Must not regress: a grant adds to one key of one account until it ends.

@@ -31,11 +31,11 @@ use super::view::ViewBuilder;
 /// First byte of an effect with records of answers and grants.
 const EFFECT: u8 = 0xb7;
 /// Groups whose figures are kept for the next question.
-const KEPT_FIGURES: usize = 1000;
+const MAX_CACHED_GROUPS: usize = 1000;
 /// Above this weight of a group its figures may be a second old, so that questions don't resolve it again and again.
 const HEAVY: usize = 2000;
 /// Sessions that have asked, of which the process remembers the latest.
-const KEPT_SESSIONS: usize = 50_000;
+const MAX_ASKED_SESSIONS: usize = 50_000;
 /// Time between two settings of the gauges, ns.
 const GAUGE_INTERVAL: u64 = 10_000_000_000;
 
@@ -59,7 +59,7 @@ impl BudgetNews {
 pub(super) type ShownNames = HashMap<(Attribution<u32>, u32), Names>;
 
 /// One run of a group, for questions.
-struct FlowRun {
+struct RunFigures {
     /// Ids as sent.
     run: String,
     session: String,
@@ -77,12 +77,12 @@ struct GroupFigures {
     batch: u64,
     /// The clock at the last tick before, unix ns.
     at: u64,
-    runs: Arc<[FlowRun]>,
+    runs: Arc<[RunFigures]>,
 }
 
 impl GroupFigures {
     /// Its runs and sessions, each with whether it is over.
-    fn flows(&self) -> impl Iterator<Item = ((Scope, Names, Usage), bool)> {
+    fn runs_and_sessions(&self) -> impl Iterator<Item = ((Scope, Names, Usage), bool)> {
         let mut sessions: BTreeMap<&str, (Names, Usage, bool)> = BTreeMap::new();
         for run in &*self.runs {
             let session = sessions.entry(&run.session).or_insert_with(|| (Names::default(), Usage::default(), true));
@@ -97,23 +97,23 @@ impl GroupFigures {
 
 #[derive(Default)]
 pub(super) struct FiguresCache {
-    groups: Mutex<BoundedMap<u32, GroupFigures, KEPT_FIGURES>>,
+    groups: Mutex<BoundedMap<u32, GroupFigures, MAX_CACHED_GROUPS>>,
     /// When the gauges were set, in [`GAUGE_INTERVAL`]s.
     gauges_set: AtomicU64,
     knows_fleet: AtomicBool,
 }
 
-/// The sessions of which an agent or proxy has asked, in this process.
+/// Sessions that a hook or proxy has asked about in this process.
 #[derive(Default)]
-pub(super) struct AskedSessions(BoundedMap<u64, (), KEPT_SESSIONS>);
+pub(super) struct AskedSessions(BoundedMap<u64, (), MAX_ASKED_SESSIONS>);
 
 impl AskedSessions {
     fn add(&mut self, account: &str, session: &str) {
         self.0.insert_for(account, digest(&[account, session]), (), 1);
     }
 
-    /// What a run cost, in USD, of whose session nobody asked. A run that began before this process (`since`, unix ns)
-    /// counts as asked.
+    /// Cost of a run in USD if nothing asked about its session. A run that began before `since` (unix ns) counts as
+    /// asked.
     pub(super) fn unasked_cost(&self, run: &RunView, since: u64) -> Option<f64> {
         let has_asked = self.0.get(&digest(&[&run.account, &run.session])).is_some();
         (!has_asked && run.start >= since).then(|| Measure::Amount.to_f64(run.totals.atto_usd()))
@@ -246,7 +246,7 @@ impl RunTracker {
         };
         let (figures, now) = self.figures_of(asked);
         let runs = figures.as_deref().unwrap_or_default();
-        let is_asked = |run: &&FlowRun| match (&names.session, &names.run, &asked.trace) {
+        let is_asked = |run: &&RunFigures| match (&names.session, &names.run, &asked.trace) {
             (Some(session), ..) => run.session == *session,
             (None, Some(named), _) => run.run == *named,
             (None, None, trace) => trace.as_ref().is_some_and(|trace| run.trace == *trace),
@@ -268,7 +268,7 @@ impl RunTracker {
     }
 
     /// The runs of the group that a question is about, and the time.
-    fn figures_of(&self, asked: &Question) -> (Option<Arc<[FlowRun]>>, u64) {
+    fn figures_of(&self, asked: &Question) -> (Option<Arc<[RunFigures]>>, u64) {
         let (account, names) = (&*asked.account, &asked.names);
         let session = names.session.as_deref().unwrap_or_default();
         let keys = [
@@ -291,23 +291,23 @@ impl RunTracker {
     }
 
     fn make_figures(&self, id: u32, group: &ItemGroup, now: u64) -> GroupFigures {
-        let (account, runs) = (Arc::from(&*group.account), self.flow_runs(group, now).into());
+        let (account, runs) = (Arc::from(&*group.account), self.make_run_figures(group, now).into());
         let figures = GroupFigures { account, batch: group.batch, at: now, runs };
         self.figures.groups.lock().insert_for(&*group.account, id, figures.clone(), 1);
         figures
     }
 
-    fn flow_runs(&self, group: &ItemGroup, now: u64) -> Vec<FlowRun> {
+    fn make_run_figures(&self, group: &ItemGroup, now: u64) -> Vec<RunFigures> {
         let context = self.aggregation_context();
         let resolved = ResolvedRuns::resolve(group, &context);
         let views = ViewBuilder { ids: &*self.ids, resolved: &resolved };
-        let flow_run = |run| {
+        let figures_of_run = |run| {
             let run: &super::run::Run = run;
             let view = views.run_view(run, state_without_end(group, run));
             let is_over = !view.state.is_live();
             let end = if is_over { run.last } else { now };
             let total = run.totals.total();
-            FlowRun {
+            RunFigures {
                 run: run.id_text.clone(),
                 session: run.session.clone(),
                 trace: view.trace,
@@ -333,18 +333,18 @@ impl RunTracker {
                 is_over,
             }
         };
-        resolved.runs.iter().map(flow_run).collect()
+        resolved.runs.iter().map(figures_of_run).collect()
     }
 
     /// Notes what the runs of an evaluated group have used, if there are budgets for runs or sessions.
-    pub(super) fn watch_flows(&self, id: u32, group: &ItemGroup, now: u64) {
-        if !self.state.lock().ledger.has_flow_budgets() {
+    pub(super) fn watch_runs(&self, id: u32, group: &ItemGroup, now: u64) {
+        if !self.state.lock().ledger.has_budgets_of_runs() {
             return;
         }
         let figures = self.make_figures(id, group, now);
         let mut state = self.state.lock();
-        for (scope, names, usage) in figures.flows().filter(|(_, is_over)| !is_over).map(|(flow, _)| flow) {
-            state.ledger.watch_flow(scope, &group.account, &names, usage, now);
+        for (scope, names, usage) in figures.runs_and_sessions().filter(|(_, is_over)| !is_over).map(|(flow, _)| flow) {
+            state.ledger.watch_run(scope, &group.account, &names, usage, now);
         }
     }
 
@@ -365,7 +365,7 @@ impl RunTracker {
     }
 }
 
-/// The alert of a crossing. Its subject is the budget; whose it is stands where other alerts name that.
+/// The alert of a crossing. `tool` holds `BUDGET KEY`; the key is also in the field of its scope.
 fn alert_of(crossing: Crossing) -> Alert {
     let Crossing { account, budget, scope, key, spent, limit, share, at } = crossing;
     let only = |wanted: Scope| if scope == wanted { key.clone() } else { String::new() };
@@ -415,11 +415,11 @@ impl BudgetDesk for RunTracker {
     fn lines(&self) -> Vec<BudgetLine> {
         let now = self.state.lock().wall_or_max();
         let kept: Vec<GroupFigures> = self.figures.groups.lock().iter().map(|(_, figures)| figures.clone()).collect();
-        let flows = kept.iter().flat_map(|figures| {
-            let live = figures.flows().filter(|(_, is_over)| !is_over);
+        let runs_and_sessions = kept.iter().flat_map(|figures| {
+            let live = figures.runs_and_sessions().filter(|(_, is_over)| !is_over);
             live.map(|((scope, names, usage), _)| (scope, figures.account.to_string(), names, usage))
         });
-        let flows: Vec<_> = flows.collect();
-        self.state.lock().ledger.lines(&flows, now)
+        let runs_and_sessions: Vec<_> = runs_and_sessions.collect();
+        self.state.lock().ledger.lines(&runs_and_sessions, now)
     }
 }

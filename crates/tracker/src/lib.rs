@@ -339,7 +339,7 @@ impl Processor for RunTracker {
         for _ in 0..EVALUATIONS_PER_TICK {
             let Some((id, group)) = self.state.lock().next_due_group() else { break };
             let mut evaluation = GroupEvaluation::evaluate(&group, &inputs, false);
-            self.watch_flows(id, &group, now.0);
+            self.watch_runs(id, &group, now.0);
             drop(group); // the lock holder would have to copy the group on a change
             let mut findings = std::mem::take(&mut evaluation.findings).into_iter().peekable();
             let mut is_current = true;
