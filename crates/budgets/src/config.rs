@@ -263,5 +263,5 @@ pub fn parse_amount(text: &str) -> Option<i128> {
 fn parse_percent(text: &str) -> Option<u32> {
     let share = text.trim().strip_suffix('%')?.trim_end().parse::<f64>().ok()?;
     let hundredths = (share * 100.0).round();
-    (hundredths >= 1.0 && hundredths < 10_000.0).then_some(hundredths as u32)
+    (1.0..10_000.0).contains(&hundredths).then_some(hundredths as u32)
 }
