@@ -18,13 +18,16 @@ pub(crate) mod tests;
 const MAX_ROWS: usize = 200;
 pub(super) const MAX_OVERVIEW_ROWS: usize = 3;
 
+/// Whether a viewer may see a line.
+type LinePermit = dyn Fn(&BudgetLine) -> bool + Send + Sync;
+
 /// The budgets of a gateway.
 #[derive(Clone, Default)]
 pub struct BudgetBoard {
     /// `None`: no budgets are configured.
     pub desk: Option<Arc<dyn BudgetDesk>>,
     /// The reader sees these lines. `None`: all.
-    pub(crate) permit: Option<Arc<dyn Fn(&BudgetLine) -> bool + Send + Sync>>,
+    pub(crate) permit: Option<Arc<LinePermit>>,
 }
 
 impl BudgetBoard {
