@@ -172,7 +172,7 @@ async fn the_hook_command_asks() {
         assert!(*code == 0 && !format!("{out}{err}").contains("CANARY"), "{code} {out} {err}");
         serde_json::from_str::<Value>(out).unwrap()
     };
-    let why = "tollgate can't check budget features, because this request names no feature. Ask the team that runs tollgate to set that up.";
+    let why = "tollgate can't check budget features, because this request names no feature.";
     let denial = parsed(&codex)["hookSpecificOutput"].take();
     assert_eq!(denial["permissionDecision"], "deny");
     assert!(denial["permissionDecisionReason"].as_str().unwrap().starts_with(why), "{denial}");
