@@ -135,8 +135,8 @@ pub trait BudgetDesk: Send + Sync {
     /// What is configured.
     fn budgets(&self) -> &[Budget];
     fn answer(&self, question: &Question) -> Answer;
-    /// The budgets with what is spent, most used first, at most 1,000.
-    fn lines(&self) -> Vec<BudgetLine>;
+    /// The keys of budgets with what they have used, most used first; at most some seconds old.
+    fn lines(&self) -> Arc<[BudgetLine]>;
     /// Whether this gateway's sums are those of a whole fleet.
     fn knows_fleet(&self) -> bool;
 }

@@ -120,17 +120,36 @@ kernel::word_enum! {
 }
 
 impl BudgetMatch {
-    /// Whether these names fit. `model`: `None` if nothing says which model it will be.
+    /// The patterns with the names that they are for. Nothing says which model a question is about.
+    fn patterns<'a>(&'a self, names: &'a Names) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        let model = self.model.as_ref().filter(|_| names.model.is_some());
+        let pairs = [
+            (self.tenant.as_ref(), &names.tenant),
+            (self.feature.as_ref(), &names.feature),
+            (self.service.as_ref(), &names.service),
+            (model, &names.model),
+        ];
+        pairs.into_iter().filter_map(|(pattern, name)| Some((&**pattern?, name.as_deref())))
+    }
+
+    /// Whether these names fit; a missing one fits only `*`.
     pub(crate) fn fits(&self, names: &Names) -> bool {
-        let fits = |pattern: &Option<String>, name: &Option<String>| {
-            let name = name.as_deref().unwrap_or_default();
-            pattern.as_ref().is_none_or(|pattern| glob::matches(pattern.as_bytes(), name.as_bytes()))
+        self.patterns(names).all(|(pattern, name)| glob::matches(pattern.as_bytes(), name.unwrap_or("").as_bytes()))
+    }
+
+    /// Whether these names fit or might, if the missing ones were known.
+    pub(crate) fn may_fit(&self, names: &Names) -> bool {
+        let fits = |(pattern, name): (&str, Option<&str>)| {
+            name.is_none_or(|name| glob::matches(pattern.as_bytes(), name.as_bytes()))
         };
-        let fits_model = names.model.is_none() || fits(&self.model, &names.model);
-        fits_model
-            && fits(&self.tenant, &names.tenant)
-            && fits(&self.feature, &names.feature)
-            && fits(&self.service, &names.service)
+        self.patterns(names).all(fits)
+    }
+
+    /// What identifies it, in a form that stays.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
+        let billing = self.billing.map_or("", MatchBilling::as_str);
+        let texts = [&self.tenant, &self.feature, &self.service, &self.model];
+        texts.into_iter().map(|text| text.as_deref().unwrap_or("")).chain([billing])
     }
 }
 

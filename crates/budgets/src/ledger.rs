@@ -2,12 +2,13 @@
 //! checkpoint and the effects behind it give the same sums. Bounded: 50,000 keys, shared fairly between accounts.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use kernel::bounded_map::BoundedMap;
+use runs::RunOwner;
 
 use crate::answer::{Answer, BudgetUse, Known, Names, Question, Usage};
 use crate::config::{Budget, MatchBilling, OnUnknown};
@@ -21,7 +22,6 @@ const MAX_KEYS: usize = 50_000;
 const MAX_GRANTS: usize = 1000;
 /// Periods that a key remembers: a clock that jumps forward and back finds its sums again.
 const MAX_PERIODS: usize = 3;
-const MAX_LINES: usize = 1000;
 /// All of the limit, in hundredths of a percent.
 const WHOLE: u32 = 10_000;
 
@@ -55,30 +55,29 @@ pub struct Grant {
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct PeriodSum {
-    /// Unix ns.
-    begin: u64,
     atto_usd: i128,
     model_calls: u64,
     tool_calls: u64,
-    /// How many thresholds (`warn_at`, then the limit) were reached.
-    level: u32,
+    /// For each threshold that is reached (`warn_at`, then the limit), when, unix ns, and the replica whose batch reached
+    /// it ("" is this one).
+    reached: Vec<(u64, String)>,
 }
 
-/// What one key of one budget has used. Of runs and sessions only levels and stops are kept: `tracker` has their sums.
+/// What one key of one budget has used. Of runs and sessions only stops are kept: `tracker` has their sums.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct KeySums {
     /// [`BudgetDefinition::digest`].
     budget: u64,
     account: String,
     key: String,
-    /// Earliest first.
-    periods: Vec<PeriodSum>,
+    /// By their begin, unix ns; 0 without a period.
+    periods: BTreeMap<u64, PeriodSum>,
     /// Answers other than yes, and the time of the last one, unix ns.
     stops: u64,
     last_stop: u64,
 }
 
-/// A budget has crossed a share of its limit.
+/// A key is above a threshold of its budget.
 #[derive(Clone, Debug)]
 pub struct Crossing {
     pub account: String,
@@ -88,10 +87,11 @@ pub struct Crossing {
     /// 1e-18 USD, or numbers.
     pub spent: i128,
     pub limit: i128,
-    /// Hundredths of a percent of the limit that were crossed; 10,000 is the limit itself.
+    /// The threshold that was reached last, in hundredths of a percent of the limit; 10,000 is the limit itself.
     pub share: u32,
-    /// When that was committed, unix ns.
+    /// When, unix ns.
     pub at: u64,
+    pub owner: RunOwner,
 }
 
 /// What one key of a budget has used, for people and programs.
@@ -124,6 +124,7 @@ pub struct BudgetLine {
 }
 
 /// A budget, and what identifies its sums.
+#[derive(Clone)]
 struct BudgetDefinition {
     budget: Budget,
     /// Changes when other calls would count, so that sums of two definitions don't mix.
@@ -133,13 +134,15 @@ struct BudgetDefinition {
 }
 
 /// See the module documentation.
+#[derive(Clone)]
 pub struct Ledger {
     budgets: Vec<BudgetDefinition>,
     entries: BoundedMap<String, KeySums, MAX_KEYS>,
     grants: Vec<Grant>,
     /// Since when each budget is added up, unix ns, by digest.
     since: BTreeMap<u64, u64>,
-    crossings: Vec<Crossing>,
+    /// Entries that changed since the thresholds were looked at.
+    changed: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -152,13 +155,15 @@ struct SavedLedger {
 impl Ledger {
     pub fn new(budgets: &Arc<[Budget]>) -> Self {
         let define = |budget: &Budget| {
-            let parts = format!("{:?}", (budget.scope, budget.period, budget.zone.iana_name(), &budget.matches));
-            let digest = runs::digest(&[&budget.name, &parts]);
+            let zone = budget.zone.iana_name().unwrap_or_default();
+            let mut parts = vec![&*budget.name, budget.scope.as_str(), budget.period.as_str(), zone];
+            parts.extend(budget.matches.words());
+            let digest = runs::digest(&parts);
             BudgetDefinition { budget: budget.clone(), digest, last_period: (0, 0) }
         };
         let budgets = budgets.iter().map(define).collect();
-        let (entries, grants, since, crossings) = Default::default();
-        Self { budgets, entries, grants, since, crossings }
+        let (entries, grants, since, changed) = Default::default();
+        Self { budgets, entries, grants, since, changed }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -170,96 +175,150 @@ impl Ledger {
         self.budgets.iter().any(|defined| defined.is_of_runs())
     }
 
-    /// Adds what an item used that was committed at `at`, unix ns.
-    pub fn add(&mut self, account: &str, names: &Names, used: Spending, at: u64) {
+    /// Adds what an item used that `owner` committed at `at`, unix ns.
+    pub fn add(&mut self, account: &str, names: &Names, used: Spending, (at, owner): (u64, &RunOwner)) {
         for index in 0..self.budgets.len() {
-            let Some(defined) = self.budgets.get_mut(index).filter(|defined| !defined.is_of_runs()) else { continue };
+            let Some(defined) = self.budgets.get(index).filter(|defined| !defined.is_of_runs()) else { continue };
             self.since.entry(defined.digest).or_insert(at);
             if !defined.counts(names, used.is_covered) {
                 continue;
             }
             let Some(key) = scope_key(defined.budget.scope, account, names) else { continue };
-            let begin = defined.period_begin(at);
-            self.change(index, account, key, begin, |sum, _| {
+            self.change(index, account, key, at, |entry, begin| {
+                let sum = entry.periods.entry(begin).or_default();
                 sum.atto_usd = sum.atto_usd.saturating_add(used.atto_usd);
                 sum.model_calls = sum.model_calls.saturating_add(used.model_calls);
                 sum.tool_calls = sum.tool_calls.saturating_add(used.tool_calls);
             });
-            self.find_crossing(index, account, key, begin, at);
+            self.note_thresholds(index, account, key, (at, owner));
         }
-    }
-
-    /// Notes what a run or session has used so far, for warnings.
-    pub fn watch_run(&mut self, scope: Scope, account: &str, names: &Names, usage: Usage, at: u64) {
-        for index in 0..self.budgets.len() {
-            let Some(defined) = self.budgets.get(index).filter(|defined| defined.budget.scope == scope) else {
-                continue;
-            };
-            let Some(key) = scope_key(scope, account, names).filter(|_| defined.budget.matches.fits(names)) else {
-                continue;
-            };
-            let sum = |measure| usage_amount(&defined.budget, measure, usage);
-            let crossed = self.crossed_share(defined, account, key, at, sum);
-            self.note_crossing(index, (account, key, 0), crossed, at);
-        }
-    }
-
-    /// The crossings since the last call.
-    pub fn take_crossings(&mut self) -> Vec<Crossing> {
-        std::mem::take(&mut self.crossings)
-    }
-
-    /// Whether a budget has crossed a share of its limit in the period of `now`, or, of a run or session, ever.
-    pub fn is_crossed(&self, budget: &str, account: &str, key: &str, now: u64) -> bool {
-        let defined = self.budgets.iter().find(|defined| defined.budget.name == budget);
-        defined.and_then(|defined| self.current_sum(defined, account, key, now)).is_some_and(|sum| sum.level > 0)
     }
 
     /// Applies the record of an answer or a grant that was committed at `at`.
     pub fn apply(&mut self, account: &str, record: &BudgetRecord, at: u64) {
-        if record.kind == RecordKind::Grant {
-            self.grants.retain(|grant| grant.until > at);
-            let BudgetRecord { budget, scope, key, measure, limit, until, who, why, .. } = record.clone();
-            let account = account.to_owned();
-            self.grants.push(Grant { account, budget, scope, key, measure, extra: limit, until, who, why });
-            self.grants.sort_by_key(|grant| Reverse(grant.until));
-            self.grants.truncate(MAX_GRANTS);
-            self.lower_levels(at);
+        let BudgetRecord { budget, scope, key, measure, limit, until, who, why, .. } = record.clone();
+        if record.kind != RecordKind::Grant {
+            if let Some(index) = self.budgets.iter().position(|defined| defined.budget.name == budget) {
+                self.change(index, account, &key, at, |entry, _| {
+                    (entry.stops, entry.last_stop) = (entry.stops + 1, entry.last_stop.max(at));
+                });
+            }
             return;
         }
-        let found = self.budgets.iter().position(|defined| defined.budget.name == record.budget);
-        let Some((index, defined)) = found.and_then(|index| Some((index, self.budgets.get_mut(index)?))) else {
-            return;
-        };
-        let begin = defined.period_begin(at);
-        self.change(index, account, &record.key, begin, |_, stops| *stops = (stops.0 + 1, stops.1.max(at)));
-    }
-
-    /// Lowers `level` where a grant has put a threshold above the sum again, so that its alert can fire again.
-    fn lower_levels(&mut self, now: u64) {
-        let mut levels = Vec::new();
-        for grant in &self.grants {
-            let is_for = |defined: &BudgetDefinition| defined.budget.scope == grant.scope && !defined.is_of_runs();
-            for (index, defined) in self.budgets.iter().enumerate().filter(|(_, defined)| is_for(defined)) {
-                let (account, key) = (&*grant.account, &*grant.key);
-                let Some(sum) = self.current_sum(defined, account, key, now) else { continue };
-                let crossed = self.crossed_share(defined, account, key, now, |measure| sum.amount(measure));
-                let level = crossed.map_or(0, |(_, level)| level);
-                levels.push((index, account.to_owned(), key.to_owned(), sum.begin, level));
+        let grant = Grant { account: account.to_owned(), budget, scope, key, measure, extra: limit, until, who, why };
+        self.grants.retain(|grant| grant.until > at);
+        self.grants.push(grant);
+        self.grants.sort_by_key(|grant| Reverse(grant.until));
+        self.grants.truncate(MAX_GRANTS);
+        for index in 0..self.budgets.len() {
+            let defined = self.budgets.get(index).filter(|defined| defined.budget.scope == scope);
+            if defined.is_some_and(|defined| self.current_sum(defined, account, &record.key, at).is_some()) {
+                self.note_thresholds(index, account, &record.key, (at, &RunOwner::Here));
             }
         }
-        for (index, account, key, begin, level) in levels {
-            self.change(index, &account, &key, begin, |sum, _| sum.level = sum.level.min(level));
+    }
+
+    /// The keys that changed since the last call and are above a threshold in the period of `now`.
+    pub fn take_crossings(&mut self, now: u64) -> Vec<Crossing> {
+        let changed = std::mem::take(&mut self.changed);
+        let crossing_of = |id: &String| {
+            let entry = self.entries.get(id)?;
+            let defined = self.budgets.iter().find(|defined| defined.digest == entry.budget)?;
+            let sum = entry.periods.get(&defined.period_bounds(now).0)?;
+            let crossing = self.crossing(defined, (&entry.account, &entry.key), now, |measure| sum.amount(measure))?;
+            let reached = defined.thresholds().position(|share| share == crossing.share);
+            let (at, replica) = reached.and_then(|at| sum.reached.get(at)).cloned().unwrap_or((now, String::new()));
+            let owner = if replica.is_empty() { RunOwner::Here } else { RunOwner::Replica(replica.into()) };
+            Some(Crossing { at, owner, ..crossing })
+        };
+        changed.iter().filter_map(crossing_of).collect()
+    }
+
+    /// The budgets of which a run or session is above a threshold.
+    pub fn run_crossings(
+        &self,
+        scope: Scope,
+        account: &str,
+        names: &Names,
+        usage: Usage,
+        now: u64,
+    ) -> impl Iterator<Item = Crossing> {
+        let of_scope = self.budgets.iter().filter(move |defined| defined.budget.scope == scope);
+        of_scope.filter(move |defined| defined.budget.matches.fits(names)).filter_map(move |defined| {
+            let key = scope_key(scope, account, names)?;
+            self.crossing(defined, (account, key), now, |measure| usage_amount(&defined.budget, measure, usage))
+        })
+    }
+
+    /// Whether a key is still above a threshold (hundredths of a percent) of a budget. `usage`: of a run or session.
+    /// Such a key is kept in memory before others.
+    pub fn holds(
+        &mut self,
+        budget: &str,
+        (account, key): (&str, &str),
+        share: u32,
+        usage: Option<Usage>,
+        now: u64,
+    ) -> bool {
+        let Some(index) = self.budgets.iter().position(|defined| defined.budget.name == budget) else { return false };
+        let Some(defined) = self.budgets.get(index) else { return false };
+        let sum = self.current_sum(defined, account, key, now);
+        let spent = |measure| match usage {
+            Some(usage) => usage_amount(&defined.budget, measure, usage),
+            None => sum.map_or(0, |sum| sum.amount(measure)),
+        };
+        let holds = self.crossing(defined, (account, key), now, spent).is_some_and(|crossing| crossing.share == share);
+        match usage {
+            None if holds => self.change(index, account, key, now, |_, _| {}),
+            None => _ = self.changed.insert(entry_key(defined, account, key)),
+            Some(_) => {}
+        }
+        holds
+    }
+
+    /// The highest threshold that a key is above; `None`: none, or the budget only records.
+    fn crossing(
+        &self,
+        defined: &BudgetDefinition,
+        (account, key): (&str, &str),
+        now: u64,
+        spent: impl Fn(Measure) -> i128,
+    ) -> Option<Crossing> {
+        let worst = self.uses(defined, account, key, now, spent).into_iter().max_by_key(BudgetUse::share)?;
+        let share = defined.thresholds().filter(|share| *share <= worst.share()).last()?;
+        let BudgetUse { budget, key, spent, limit, .. } = worst;
+        let (account, scope, owner) = (account.to_owned(), defined.budget.scope, RunOwner::Here);
+        let crossing = Crossing { account, budget, scope, key, spent, limit, share, at: now, owner };
+        Some(crossing).filter(|_| !defined.budget.shadow)
+    }
+
+    /// Notes which thresholds a key has reached, and when.
+    fn note_thresholds(&mut self, index: usize, account: &str, key: &str, (at, owner): (u64, &RunOwner)) {
+        let Some(defined) = self.budgets.get(index) else { return };
+        let Some(sum) = self.current_sum(defined, account, key, at) else { return };
+        let uses = self.uses(defined, account, key, at, |measure| sum.amount(measure));
+        let share = uses.iter().map(BudgetUse::share).max().unwrap_or(0);
+        let count = defined.thresholds().filter(|threshold| *threshold <= share).count();
+        let (known, id) = (sum.reached.len(), entry_key(defined, account, key));
+        if count > 0 || known > 0 {
+            self.changed.insert(id);
+        }
+        if count != known {
+            let replica = owner.replica().unwrap_or_default().to_owned();
+            self.change(index, account, key, at, |entry, begin| {
+                entry.periods.entry(begin).or_default().reached.resize(count, (at, replica));
+            });
         }
     }
 
     /// Answers a question whose names are in the form that pages show.
     pub fn answer(&self, question: &Question, known: &Known, now: u64) -> Answer {
         let mut answer = Answer::allow();
-        for defined in self.budgets.iter().filter(|defined| defined.budget.matches.fits(&question.names)) {
+        for defined in &self.budgets {
             let budget = &defined.budget;
-            let Some(key) = scope_key(budget.scope, &question.account, &question.names) else {
-                if budget.on_unknown == OnUnknown::Deny {
+            let key = scope_key(budget.scope, &question.account, &question.names);
+            let Some(key) = key.filter(|_| budget.matches.fits(&question.names)) else {
+                if budget.on_unknown == OnUnknown::Deny && budget.matches.may_fit(&question.names) {
                     let unknown = self.uses(defined, "", "", now, |_| 0).into_iter().next();
                     answer.stop(budget, question, unknown, &unknown_sentence(budget), true);
                 }
@@ -291,7 +350,7 @@ impl Ledger {
         answer
     }
 
-    /// The keys of budgets with a period, and of runs and sessions that `runs_and_sessions` names, most used first.
+    /// A line for each key of a budget, and for these runs and sessions, most used first.
     pub fn lines(&self, runs_and_sessions: &[(Scope, String, Names, Usage)], now: u64) -> Vec<BudgetLine> {
         let mut lines: Vec<BudgetLine> = Vec::new();
         for defined in &self.budgets {
@@ -304,15 +363,15 @@ impl Ledger {
                 lines.extend(self.line(defined, (account, key), names.clone(), now, spent));
             }
         }
+        let with_sums = self.budgets.iter().filter(|defined| !defined.is_of_runs());
+        let by_digest: HashMap<u64, &BudgetDefinition> = with_sums.map(|defined| (defined.digest, defined)).collect();
         for (_, entry) in self.entries.iter() {
-            let defined = self.budgets.iter().find(|defined| defined.digest == entry.budget && !defined.is_of_runs());
-            let Some(defined) = defined else { continue };
-            let sum = self.current_sum(defined, &entry.account, &entry.key, now);
+            let Some(defined) = by_digest.get(&entry.budget) else { continue };
+            let sum = entry.periods.get(&defined.period_bounds(now).0);
             let spent = |measure| sum.map_or(0, |sum| sum.amount(measure));
             lines.extend(self.line(defined, (&entry.account, &entry.key), Names::default(), now, spent));
         }
         lines.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| (&a.budget, &a.key).cmp(&(&b.budget, &b.key))));
-        lines.truncate(MAX_LINES);
         lines
     }
 
@@ -393,79 +452,23 @@ impl Ledger {
 
     fn current_sum(&self, defined: &BudgetDefinition, account: &str, key: &str, now: u64) -> Option<&PeriodSum> {
         let begin = defined.period_bounds(now).0;
-        let entry = self.entries.get(&entry_key(defined, account, key))?;
-        entry.periods.iter().find(|sum| sum.begin == begin)
+        self.entries.get(&entry_key(defined, account, key))?.periods.get(&begin)
     }
 
-    /// Changes the sum of a period, and the number and time of stops.
-    fn change(
-        &mut self,
-        index: usize,
-        account: &str,
-        key: &str,
-        begin: u64,
-        change: impl FnOnce(&mut PeriodSum, &mut (u64, u64)),
-    ) {
-        let Some(defined) = self.budgets.get(index) else { return };
-        let (digest, id) = (defined.digest, entry_key(defined, account, key));
-        self.entries.update(account, id, |entry: &mut KeySums| {
-            if entry.account.is_empty() {
-                (entry.budget, entry.account, entry.key) = (digest, account.to_owned(), key.to_owned());
-            }
-            let at = entry.periods.iter().position(|sum| sum.begin >= begin).unwrap_or(entry.periods.len());
-            if entry.periods.get(at).is_none_or(|sum| sum.begin != begin) {
-                entry.periods.insert(at, PeriodSum { begin, ..PeriodSum::default() });
-            }
-            let mut stops = (entry.stops, entry.last_stop);
-            if let Some(sum) = entry.periods.get_mut(at) {
-                change(sum, &mut stops);
-            }
-            (entry.stops, entry.last_stop) = stops;
-            entry.periods.drain(..entry.periods.len().saturating_sub(MAX_PERIODS));
-        });
-    }
-
-    fn find_crossing(&mut self, index: usize, account: &str, key: &str, begin: u64, at: u64) {
-        let Some(defined) = self.budgets.get(index) else { return };
-        let sum = self.current_sum(defined, account, key, at);
-        let crossed = self.crossed_share(defined, account, key, at, |measure| sum.map_or(0, |sum| sum.amount(measure)));
-        self.note_crossing(index, (account, key, begin), crossed, at);
-    }
-
-    /// The limit that is used most, and the number of shares that it has crossed.
-    fn crossed_share(
-        &self,
-        defined: &BudgetDefinition,
-        account: &str,
-        key: &str,
-        now: u64,
-        spent: impl Fn(Measure) -> i128,
-    ) -> Option<(BudgetUse, u32)> {
-        let uses = self.uses(defined, account, key, now, spent);
-        let worst = uses.into_iter().max_by_key(BudgetUse::share)?;
-        let level = defined.shares().filter(|share| *share <= worst.share()).count();
-        Some((worst, u32::try_from(level).unwrap_or(u32::MAX))).filter(|(_, level)| *level > 0)
-    }
-
-    /// Adds a crossing, unless that share of this period was crossed before.
-    fn note_crossing(
-        &mut self,
-        index: usize,
-        (account, key, begin): (&str, &str, u64),
-        crossed: Option<(BudgetUse, u32)>,
-        at: u64,
-    ) {
-        let Some((worst, level)) = crossed else { return };
-        let mut is_new = false;
-        self.change(index, account, key, begin, |sum, _| {
-            is_new = sum.level < level;
-            sum.level = sum.level.max(level);
-        });
-        let Some(defined) = self.budgets.get(index).filter(|defined| is_new && !defined.budget.shadow) else { return };
-        let share = defined.shares().filter(|share| *share <= worst.share()).last().unwrap_or(WHOLE);
-        let BudgetUse { budget, key, spent, limit, .. } = worst;
-        let (account, scope) = (account.to_owned(), defined.budget.scope);
-        self.crossings.push(Crossing { account, budget, scope, key, spent, limit, share, at });
+    /// Changes the entry of a key; the change gets the begin of the period around `at`. An entry that is evicted for it
+    /// makes the sums of its budget incomplete.
+    fn change(&mut self, index: usize, account: &str, key: &str, at: u64, change: impl FnOnce(&mut KeySums, u64)) {
+        let Some(defined) = self.budgets.get_mut(index) else { return };
+        let (digest, begin, id) = (defined.digest, defined.period_begin(at), entry_key(defined, account, key));
+        let new = || KeySums { budget: digest, account: account.into(), key: key.into(), ..KeySums::default() };
+        let mut entry = self.entries.remove(&id).unwrap_or_else(new);
+        change(&mut entry, begin);
+        while entry.periods.len() > MAX_PERIODS {
+            entry.periods.pop_first();
+        }
+        for (_, evicted) in self.entries.insert_for(account, id, entry, 1) {
+            self.since.insert(evicted.budget, at);
+        }
     }
 
     /// The stored form.
@@ -486,6 +489,7 @@ impl Ledger {
             let defined = self.budgets.iter().find(|defined| defined.digest == entry.budget);
             if let Some(defined) = defined {
                 let id = entry_key(defined, &entry.account, &entry.key);
+                self.changed.insert(id.clone());
                 self.entries.insert_for(&*entry.account.clone(), id, entry, 1);
             }
         }
@@ -520,8 +524,8 @@ impl BudgetDefinition {
         self.last_period.0
     }
 
-    /// The shares at which an alert fires, lowest first.
-    fn shares(&self) -> impl Iterator<Item = u32> {
+    /// The shares at which an alert fires, in hundredths of a percent, lowest first.
+    fn thresholds(&self) -> impl Iterator<Item = u32> {
         self.budget.warn_at.iter().copied().chain([WHOLE])
     }
 }

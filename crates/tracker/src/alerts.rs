@@ -354,17 +354,20 @@ impl AlertEvaluator {
         Arc::clone(self.bounds.get_or_insert_with(|| Arc::new(bounds_of_features())))
     }
 
-    /// Fires an alert of a budget, which is its subject, in place of the one of a lower share.
+    /// Fires an alert of a budget, which is its subject.
     pub(super) fn fire_budget(&mut self, alert: Alert) -> Option<Alert> {
         let subject = alert.tool.clone();
-        self.end_alert(&(AlertRule::BudgetWarning, (alert.account.clone(), subject.clone())), alert.since);
         self.fire(alert, &subject)
     }
 
+    /// The active alerts of budgets.
+    pub(super) fn of_budgets(&self) -> impl Iterator<Item = &Alert> {
+        self.active.values().filter(|alert| alert.rule.is_of_budget())
+    }
+
     /// Ends the alerts of budgets that do not hold any more.
-    pub(super) fn end_budgets(&mut self, now: u64, holds: impl Fn(&Alert) -> bool) {
-        let is_over = |alert: &&Alert| alert.rule.is_of_budget() && !holds(alert);
-        let over: Vec<AlertKey> = (self.active.values().filter(is_over))
+    pub(super) fn end_budgets(&mut self, now: u64, mut holds: impl FnMut(&Alert) -> bool) {
+        let over: Vec<AlertKey> = (self.of_budgets().filter(|alert| !holds(alert)))
             .map(|alert| (alert.rule, (alert.account.clone(), alert.tool.clone())))
             .collect();
         over.iter().for_each(|key| self.end_alert(key, now));

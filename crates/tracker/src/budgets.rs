@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldhash::{HashMap, HashMapExt as _};
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use ::budgets::config::Budget;
 use ::budgets::{Answer, BudgetDesk, BudgetLine, BudgetRecord, Crossing, Known, Measure, Names, Question, RECORD_SPAN};
 use ::budgets::{Ledger, Scope, Spending, Usage};
 use kernel::bounded_map::BoundedMap;
-use kernel::pseudonym::PREFIX;
+use kernel::pseudonym::is_pseudonym;
 use otlp::{Signal, TextField};
 use pipeline::{Batch, Effect, Trust};
 use runs::{Alert, AlertRule, RunOwner, RunView, digest};
@@ -36,8 +36,11 @@ const MAX_CACHED_GROUPS: usize = 1000;
 const HEAVY: usize = 2000;
 /// Sessions that have asked, of which the process remembers the latest.
 const MAX_ASKED_SESSIONS: usize = 50_000;
-/// Time between two settings of the gauges, ns.
-const GAUGE_INTERVAL: u64 = 10_000_000_000;
+/// Time after which figures and lines are made anew, ns.
+const MAX_AGE: u64 = 10 * NANOS_PER_SECOND;
+/// Time for which pages show the same lines, ns.
+const LINES_AGE: u64 = 2 * NANOS_PER_SECOND;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Answers and grants of one batch.
 #[derive(Serialize, Deserialize)]
@@ -65,9 +68,24 @@ struct RunFigures {
     session: String,
     trace: String,
     shown: Names,
+    /// Without its time.
     usage: Usage,
+    /// Unix ns; an `end` of 0: it is not over.
     start: u64,
-    is_over: bool,
+    end: u64,
+}
+
+impl RunFigures {
+    fn is_over(&self) -> bool {
+        self.end != 0
+    }
+
+    /// What it has used until `now`.
+    fn usage_until(&self, now: u64) -> Usage {
+        let end = if self.is_over() { self.end } else { now };
+        let seconds = if self.start == 0 { 0 } else { end.saturating_sub(self.start) / NANOS_PER_SECOND };
+        Usage { seconds, ..self.usage }
+    }
 }
 
 /// The runs of a group at one of its batches.
@@ -81,25 +99,30 @@ struct GroupFigures {
 }
 
 impl GroupFigures {
-    /// Its runs and sessions, each with whether it is over.
-    fn runs_and_sessions(&self) -> impl Iterator<Item = ((Scope, Names, Usage), bool)> {
+    /// Its runs and sessions that are not over, with what they have used until `now`.
+    fn live(&self, now: u64) -> impl Iterator<Item = (Scope, Names, Usage)> {
         let mut sessions: BTreeMap<&str, (Names, Usage, bool)> = BTreeMap::new();
         for run in &*self.runs {
-            let session = sessions.entry(&run.session).or_insert_with(|| (Names::default(), Usage::default(), true));
-            session.0.fill_from(&Names { run: None, ..run.shown.clone() });
-            (session.1, session.2) = (session.1.plus(run.usage), session.2 && run.is_over);
+            let (names, usage, is_live) = sessions.entry(&run.session).or_default();
+            names.fill_from(&Names { run: None, ..run.shown.clone() });
+            (*usage, *is_live) = (usage.plus(run.usage_until(now)), *is_live || !run.is_over());
         }
-        let runs = self.runs.iter().map(|run| ((Scope::Run, run.shown.clone(), run.usage), run.is_over));
-        let sessions = sessions.into_values().map(|(names, usage, is_over)| ((Scope::Session, names, usage), is_over));
-        runs.chain(sessions)
+        let runs = self.runs.iter().filter(|run| !run.is_over());
+        let runs = runs.map(move |run| (Scope::Run, run.shown.clone(), run.usage_until(now)));
+        let sessions = sessions.into_values().filter(|(.., is_live)| *is_live);
+        runs.chain(sessions.map(|(names, usage, _)| (Scope::Session, names, usage)))
     }
 }
 
 #[derive(Default)]
 pub(super) struct FiguresCache {
     groups: Mutex<BoundedMap<u32, GroupFigures, MAX_CACHED_GROUPS>>,
-    /// When the gauges were set, in [`GAUGE_INTERVAL`]s.
-    gauges_set: AtomicU64,
+    /// Held while a heavy group is resolved, so that questions about it wait for one result.
+    resolving: Mutex<()>,
+    /// Runs and sessions above a threshold, until the next tick.
+    crossings: Mutex<Vec<Crossing>>,
+    /// The lines that pages and gauges show, and the time of the tick before, unix ns.
+    lines: Mutex<(u64, Arc<[BudgetLine]>)>,
     knows_fleet: AtomicBool,
 }
 
@@ -129,10 +152,9 @@ fn spending_of(item: &ObservedItem) -> Option<Spending> {
     let call = item.call.as_ref()?;
     let is_covered = item.flags & flag::COVERED != 0;
     let (atto_usd, model_calls) = match call.price_quality {
-        price_quality::PRICED => (call.atto, 1),
         price_quality::CHANGE => (call.atto, 0),
-        price_quality::UNPRICED | price_quality::UNKNOWN if item.flags & flag::ANSWERED != 0 => (0, 1),
-        _ => return None,
+        price_quality::PRICED => (call.atto, u64::from(call.is_answered(item.flags)?)),
+        _ => (0, u64::from(call.is_answered(item.flags)?)),
     };
     Some(Spending { atto_usd, is_covered, model_calls, tool_calls: 0 })
 }
@@ -143,6 +165,7 @@ pub(super) fn add_spending(
     observation: &BatchObservation,
     spenders: &ShownNames,
     new_tools: &[NewToolCall],
+    owner: &RunOwner,
 ) {
     if ledger.is_empty() {
         return;
@@ -154,7 +177,7 @@ pub(super) fn add_spending(
     let calls = observation.items.iter().filter_map(|item| Some((item, spending_of(item)?)));
     for (item, used) in calls.chain(new_tools.iter().filter_map(tool_spending)) {
         if let Some(names) = spenders.get(&(item.attribution, model_of(item))) {
-            ledger.add(&observation.account, names, used, observation.received);
+            ledger.add(&observation.account, names, used, (observation.received, owner));
         }
     }
 }
@@ -229,7 +252,7 @@ impl RunTracker {
         let shown_id = |id: &Option<String>| id.as_deref().map(|id| self.ids.shown_id(account, id).into_owned());
         let label =
             |text: &Option<String>| text.as_deref().map(|text| self.ids.redact_column(account, text).into_owned());
-        let pseudonym = |id: &String| match id.starts_with(PREFIX) {
+        let pseudonym = |id: &String| match is_pseudonym(id) {
             true => id.clone(),
             false => self.ids.pseudonym(account, id),
         };
@@ -246,6 +269,13 @@ impl RunTracker {
         };
         let (figures, now) = self.figures_of(asked);
         let runs = figures.as_deref().unwrap_or_default();
+        // Whoever proves or names another user learns nothing of this one's work.
+        let is_others =
+            |run: &RunFigures| shown.user.is_some() && run.shown.user.is_some() && run.shown.user != shown.user;
+        if runs.iter().any(is_others) {
+            (shown.run, shown.session) = (None, None);
+            return (Question { names: shown, ..asked.clone() }, Known::default(), now);
+        }
         let is_asked = |run: &&RunFigures| match (&names.session, &names.run, &asked.trace) {
             (Some(session), ..) => run.session == *session,
             (None, Some(named), _) => run.run == *named,
@@ -256,14 +286,14 @@ impl RunTracker {
         // a run that is over is not the one that asks, unless it is named
         let current = match &names.run {
             Some(named) => of_session().find(|run| run.run == *named),
-            None => of_session().filter(|run| !run.is_over).max_by_key(|run| run.start),
+            None => of_session().filter(|run| !run.is_over()).max_by_key(|run| run.start),
         };
-        let session = first.map(|_| of_session().fold(Usage::default(), |sum, run| sum.plus(run.usage)));
+        let session = first.map(|_| of_session().fold(Usage::default(), |sum, run| sum.plus(run.usage_until(now))));
         for known in current.into_iter().chain(of_session()).map(|run| &run.shown) {
             shown.fill_from(&Names { run: None, ..known.clone() });
         }
         shown.run = shown.run.or_else(|| current.and_then(|run| run.shown.run.clone()));
-        let known = Known { run: current.map(|run| run.usage), session };
+        let known = Known { run: current.map(|run| run.usage_until(now)), session };
         (Question { names: shown, ..asked.clone() }, known, now)
     }
 
@@ -282,30 +312,36 @@ impl RunTracker {
             (id.and_then(|id| Some((id, state.store.snapshot(id)?))), state.wall_or_max())
         };
         let Some((id, group)) = found else { return (None, now) };
-        let kept = self.figures.groups.lock().get(&id).cloned();
-        let is_recent = |kept: &GroupFigures| group.weight() > HEAVY && kept.at == now && kept.batch <= group.batch;
-        if let Some(kept) = kept.filter(|kept| kept.batch == group.batch || is_recent(kept)) {
-            return (Some(kept.runs), now);
+        let kept = || {
+            let is_heavy = group.weight() > HEAVY;
+            let is_fresh = |kept: &GroupFigures| match kept.batch == group.batch {
+                true => now.saturating_sub(kept.at) < MAX_AGE,
+                false => is_heavy && kept.at == now && kept.batch < group.batch,
+            };
+            self.figures.groups.lock().get(&id).filter(|kept| is_fresh(kept)).map(|kept| Arc::clone(&kept.runs))
+        };
+        if let Some(runs) = kept() {
+            return (Some(runs), now);
         }
-        (Some(self.make_figures(id, &group, now).runs), now)
+        let _one_at_a_time = (group.weight() > HEAVY).then(|| self.figures.resolving.lock());
+        (Some(kept().unwrap_or_else(|| self.make_figures(id, &group, now).runs)), now)
     }
 
     fn make_figures(&self, id: u32, group: &ItemGroup, now: u64) -> GroupFigures {
-        let (account, runs) = (Arc::from(&*group.account), self.make_run_figures(group, now).into());
+        let (account, runs) = (Arc::from(&*group.account), self.make_run_figures(group).into());
         let figures = GroupFigures { account, batch: group.batch, at: now, runs };
         self.figures.groups.lock().insert_for(&*group.account, id, figures.clone(), 1);
         figures
     }
 
-    fn make_run_figures(&self, group: &ItemGroup, now: u64) -> Vec<RunFigures> {
+    fn make_run_figures(&self, group: &ItemGroup) -> Vec<RunFigures> {
         let context = self.aggregation_context();
         let resolved = ResolvedRuns::resolve(group, &context);
         let views = ViewBuilder { ids: &*self.ids, resolved: &resolved };
         let figures_of_run = |run| {
             let run: &super::run::Run = run;
             let view = views.run_view(run, state_without_end(group, run));
-            let is_over = !view.state.is_live();
-            let end = if is_over { run.last } else { now };
+            let end = if view.state.is_live() { 0 } else { run.last.max(1) };
             let total = run.totals.total();
             RunFigures {
                 run: run.id_text.clone(),
@@ -317,7 +353,7 @@ impl RunTracker {
                     model_calls: total.calls,
                     iterations: run.totals.iterations,
                     tool_calls: run.totals.tool_calls(),
-                    seconds: if run.start == 0 { 0 } else { end.saturating_sub(run.start) / 1_000_000_000 },
+                    seconds: 0,
                 },
                 shown: Names {
                     run: Some(view.run),
@@ -330,7 +366,7 @@ impl RunTracker {
                     model: None,
                 },
                 start: run.start,
-                is_over,
+                end,
             }
         };
         resolved.runs.iter().map(figures_of_run).collect()
@@ -342,9 +378,11 @@ impl RunTracker {
             return;
         }
         let figures = self.make_figures(id, group, now);
-        let mut state = self.state.lock();
-        for (scope, names, usage) in figures.runs_and_sessions().filter(|(_, is_over)| !is_over).map(|(flow, _)| flow) {
-            state.ledger.watch_run(scope, &group.account, &names, usage, now);
+        let state = self.state.lock();
+        for (scope, names, usage) in figures.live(now) {
+            let crossings = state.ledger.run_crossings(scope, &group.account, &names, usage, now);
+            let owned = crossings.map(|crossing| Crossing { owner: group.owner.clone(), ..crossing });
+            self.figures.crossings.lock().extend(owned);
         }
     }
 
@@ -353,25 +391,45 @@ impl RunTracker {
         if self.settings.budgets.is_empty() {
             return;
         }
+        let run_crossings = std::mem::take(&mut *self.figures.crossings.lock());
         let mut state = self.state.lock();
         let now = state.wall_or_max();
-        let crossings = state.ledger.take_crossings();
-        let alerts = crossings.into_iter().map(alert_of).collect();
-        state.publish_budget_alerts(alerts, now, &self.metrics);
-        let is_due = now / GAUGE_INTERVAL != self.figures.gauges_set.swap(now / GAUGE_INTERVAL, Ordering::Relaxed);
-        let lines = if is_due { state.ledger.lines(&[], now) } else { Vec::new() };
+        let has_run_alerts = state.alerts.of_budgets().any(|alert| !alert.run.is_empty() || !alert.session.is_empty());
+        let live = if has_run_alerts { self.live_usage(now) } else { HashMap::new() };
+        state.end_budget_alerts(now, &live);
+        let crossings = state.ledger.take_crossings(now).into_iter().chain(run_crossings);
+        crossings.map(alert_of).for_each(|alert| state.publish_budget_alert(alert, &self.metrics));
+        let is_due = now.saturating_sub(self.figures.lines.lock().0) >= MAX_AGE;
         drop(state);
-        self.metrics.set_budgets(&lines);
+        if is_due {
+            self.metrics.set_budgets(&self.lines());
+        }
+    }
+
+    /// What runs and sessions that are not over have used, by scope, account and key.
+    fn live_usage(&self, now: u64) -> LiveUsage {
+        let groups = self.figures.groups.lock();
+        let mut live = LiveUsage::new();
+        for (_, figures) in groups.iter() {
+            for (scope, names, usage) in figures.live(now) {
+                let key = if scope == Scope::Run { names.run } else { names.session };
+                live.insert((figures.account.to_string(), key.unwrap_or_default()), usage);
+            }
+        }
+        live
     }
 }
 
+/// By account and the id of a run or session.
+pub(super) type LiveUsage = HashMap<(String, String), Usage>;
+
 /// The alert of a crossing. `tool` holds `BUDGET KEY`; the key is also in the field of its scope.
 fn alert_of(crossing: Crossing) -> Alert {
-    let Crossing { account, budget, scope, key, spent, limit, share, at } = crossing;
+    let Crossing { account, budget, scope, key, spent, limit, share, at, owner } = crossing;
     let only = |wanted: Scope| if scope == wanted { key.clone() } else { String::new() };
     let is_over = spent >= limit;
     Alert {
-        owner: RunOwner::Here,
+        owner,
         rule: if is_over { AlertRule::BudgetExceeded } else { AlertRule::BudgetWarning },
         run: only(Scope::Run),
         session: only(Scope::Session),
@@ -412,14 +470,24 @@ impl BudgetDesk for RunTracker {
         state.ledger.answer(&question, &known, now)
     }
 
-    fn lines(&self) -> Vec<BudgetLine> {
-        let now = self.state.lock().wall_or_max();
-        let kept: Vec<GroupFigures> = self.figures.groups.lock().iter().map(|(_, figures)| figures.clone()).collect();
-        let runs_and_sessions = kept.iter().flat_map(|figures| {
-            let live = figures.runs_and_sessions().filter(|(_, is_over)| !is_over);
-            live.map(|((scope, names, usage), _)| (scope, figures.account.to_string(), names, usage))
-        });
-        let runs_and_sessions: Vec<_> = runs_and_sessions.collect();
-        self.state.lock().ledger.lines(&runs_and_sessions, now)
+    fn lines(&self) -> Arc<[BudgetLine]> {
+        let mut lines = self.figures.lines.lock();
+        let (now, ledger) = {
+            let state = self.state.lock();
+            let now = state.wall_or_max();
+            if now.saturating_sub(lines.0) < LINES_AGE && lines.0 <= now {
+                return Arc::clone(&lines.1);
+            }
+            (now, state.ledger.clone())
+        };
+        let groups: Vec<GroupFigures> = self.figures.groups.lock().iter().map(|(_, kept)| kept.clone()).collect();
+        let of_group = |figures: &GroupFigures| {
+            let account = figures.account.to_string();
+            let with_account = |(scope, names, usage)| (scope, account.clone(), names, usage);
+            figures.live(now).map(with_account).collect::<Vec<_>>()
+        };
+        let runs_and_sessions: Vec<_> = groups.iter().flat_map(of_group).collect();
+        *lines = (now, ledger.lines(&runs_and_sessions, now).into());
+        Arc::clone(&lines.1)
     }
 }

@@ -439,22 +439,12 @@ impl ItemGroup {
 impl CallSums {
     /// Adds a call by its own record alone: of several records of one call, the cost step charged one.
     fn add_call(&mut self, call: &ObservedModelCall, flags: u32) {
-        let is_counted = match call.price_quality {
-            price_quality::CHANGE => {
-                self.model.atto_usd = self.model.atto_usd.saturating_add(call.atto);
-                return;
-            }
-            price_quality::PRICED | price_quality::UNPRICED => true,
-            price_quality::UNKNOWN => flags & flag::SPAN != 0,
-            _ => false,
-        };
-        if !is_counted {
+        if call.price_quality == price_quality::CHANGE {
+            self.model.atto_usd = self.model.atto_usd.saturating_add(call.atto);
             return;
         }
-        let is_priced = call.price_quality == price_quality::PRICED;
-        // a price that came late says only that the call has not failed
-        let is_answered = flags & flag::ANSWERED != 0 || (is_priced && flags & flag::FAILED == 0);
-        let answered = u64::from(is_answered);
+        let Some(is_answered) = call.is_answered(flags) else { return };
+        let (is_priced, answered) = (call.price_quality == price_quality::PRICED, u64::from(is_answered));
         self.failed_calls += 1 - answered;
         self.iterations += if flags & (flag::OUTSIDE_LOOP | flag::SUB_AGENT) == 0 { answered } else { 0 };
         self.model.add(&ModelTotals {

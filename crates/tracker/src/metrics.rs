@@ -3,7 +3,7 @@
 //! ids are never labels, and of users only the pseudonym. `state` decides when something is over; `points` sends the
 //! same figures over OTLP.
 
-use budgets::BudgetLine;
+use budgets::{BudgetLine, Scope};
 use runs::{RunView, SessionView, total_input_tokens};
 use telemetry::names::{self, MetricDefinition, MetricKind};
 use telemetry::{Counter, Gauge, Meter};
@@ -13,6 +13,8 @@ use super::store::NewToolCall;
 
 const NANOS_PER_SECOND: f64 = 1e9;
 const ATTO_PER_USD: f64 = 1e18;
+/// Keys of budgets with gauges.
+const MAX_BUDGET_SERIES: usize = 200;
 
 /// Receives figures: metric, labels, value. Counters and totals grow by the value.
 pub(super) type FigureSink<'s> = dyn FnMut(&'static MetricDefinition, &[(&'static str, &str)], f64) + 's;
@@ -63,10 +65,13 @@ impl RunMetrics {
 
     /// Sets what the keys of budgets have used; keys beyond the label's cap have no series.
     pub(super) fn set_budgets(&self, lines: &[BudgetLine]) {
-        for line in lines {
+        [&names::BUDGET_SPENT, &names::BUDGET_LIMIT].into_iter().for_each(|metric| self.meter.clear(metric));
+        let lasting = lines.iter().filter(|line| !matches!(line.scope, Scope::Run | Scope::Session));
+        for line in lasting.take(MAX_BUDGET_SERIES) {
             let key = self.value("budget_key", &line.account, Some(&line.key));
             for (measure, spent, limit) in line.uses.iter().filter(|_| key == line.key) {
-                let labels = [("budget", &*line.budget), ("key", key), ("measure", measure.as_str())];
+                let [account, budget] = [("account", &*line.account), ("budget", &*line.budget)];
+                let labels = [account, budget, ("key", key), ("measure", measure.as_str())];
                 self.meter.gauge(&names::BUDGET_SPENT, &labels).set(measure.to_f64(*spent));
                 self.meter.gauge(&names::BUDGET_LIMIT, &labels).set(measure.to_f64(*limit));
             }

@@ -312,6 +312,22 @@ impl<N: Copy> Attribution<N> {
     }
 }
 
+impl ObservedModelCall {
+    /// Whether the call was answered, by its own record alone; `None`: the record doesn't count as a call. Of several
+    /// records of one call, the cost step charged one. `flags`: of the item.
+    pub(super) fn is_answered(&self, flags: u32) -> Option<bool> {
+        let is_priced = self.price_quality == price_quality::PRICED;
+        let is_counted = match self.price_quality {
+            price_quality::PRICED | price_quality::UNPRICED => true,
+            price_quality::UNKNOWN => flags & flag::SPAN != 0,
+            _ => false,
+        };
+        // a price that came late says only that the call has not failed
+        let is_answered = flags & flag::ANSWERED != 0 || (is_priced && flags & flag::FAILED == 0);
+        is_counted.then_some(is_answered)
+    }
+}
+
 impl ObservedItem {
     /// Whether it is a tool's own record of a call that ran.
     pub(super) fn is_tool_run(&self) -> bool {

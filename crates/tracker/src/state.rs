@@ -12,7 +12,7 @@ use kernel::pseudonym::IdPolicy;
 use runs::{Alert, EndedRuns, RunOwner, RunView, SessionView};
 
 use super::alerts::{AlertEvaluator, RuleContext};
-use super::budgets::{self, AskedSessions, ShownNames};
+use super::budgets::{self, AskedSessions, LiveUsage, ShownNames};
 use super::codec::{put, put_list, take};
 use super::config::Settings;
 use super::continuations::{Continuations, SessionNews};
@@ -101,7 +101,7 @@ impl TrackerState {
         self.queue_events(Vec::new(), owner, metrics);
         let batch = KeyedBatch::new(observation);
         let mut applied = self.store.apply(&batch, (owner, self.running));
-        budgets::add_spending(&mut self.ledger, observation, spenders, &applied.tool_calls);
+        budgets::add_spending(&mut self.ledger, observation, spenders, &applied.tool_calls, owner);
         // a session whose group was given up has a new one
         for (key, id) in observation.keys.iter().zip(&batch.ids).filter(|(key, _)| key.kind == key_kind::SESSION) {
             if let Some(continued) = self.continuations.predecessor_of(&observation.account, &key.text) {
@@ -159,11 +159,11 @@ impl TrackerState {
         self.store.next_due_group(self.running)
     }
 
-    /// Wall clock at the last tick; the latest time before the first one.
     pub(super) fn has_ticked(&self) -> bool {
         self.has_ticked
     }
 
+    /// Wall clock at the last tick; the latest time before the first one.
     pub(super) fn wall_or_max(&self) -> u64 {
         self.wall.unwrap_or(u64::MAX)
     }
@@ -341,15 +341,25 @@ impl TrackerState {
         metrics.into_iter().for_each(|metrics| metrics.dropped_events.increment(dropped));
     }
 
-    /// Fires these alerts of budgets, and ends those whose period is over.
-    pub(super) fn publish_budget_alerts(&mut self, alerts: Vec<Alert>, now: u64, metrics: &RunMetrics) {
-        let new = alerts.into_iter().filter_map(|alert| self.alerts.fire_budget(alert));
-        let events = new.map(|alert| OutboxEvent::Alert(Box::new(alert))).collect();
-        self.queue_events(events, &RunOwner::Here, Some(metrics));
-        let ledger = &self.ledger;
-        self.alerts.end_budgets(now, |alert| {
+    /// Fires an alert of a budget; the replica that it belongs to sends it.
+    pub(super) fn publish_budget_alert(&mut self, alert: Alert, metrics: &RunMetrics) {
+        let owner = alert.owner.clone();
+        if let Some(alert) = self.alerts.fire_budget(alert) {
+            let metrics = Some(metrics).filter(|_| owner.is_here());
+            self.queue_events(vec![OutboxEvent::Alert(Box::new(alert))], &owner, metrics);
+        }
+    }
+
+    /// Ends the alerts of budgets whose threshold is not reached any more, or was passed. `live`: what runs and sessions
+    /// that are not over have used.
+    pub(super) fn end_budget_alerts(&mut self, now: u64, live: &LiveUsage) {
+        let Self { alerts, ledger, .. } = self;
+        alerts.end_budgets(now, |alert| {
             let (budget, key) = alert.tool.split_once(' ').unwrap_or_default();
-            ledger.is_crossed(budget, &alert.account, key, now)
+            let is_of_run = !alert.run.is_empty() || !alert.session.is_empty();
+            let usage = live.get(&(alert.account.clone(), key.to_owned())).copied();
+            let share = (alert.threshold * 10_000.0).round() as u32;
+            usage.is_some() == is_of_run && ledger.holds(budget, (&alert.account, key), share, usage, now)
         });
     }
 

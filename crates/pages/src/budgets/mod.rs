@@ -16,6 +16,7 @@ pub(crate) mod tests;
 
 /// Maximum number of rows on the page, and on the overview.
 const MAX_ROWS: usize = 200;
+const MAX_LINES: usize = 1000;
 pub(super) const MAX_OVERVIEW_ROWS: usize = 3;
 
 /// Whether a viewer may see a line.
@@ -37,9 +38,9 @@ impl BudgetBoard {
 
     /// The lines that the reader may see, most consumed first.
     fn lines(&self) -> Vec<BudgetLine> {
-        let mut lines = self.desk.as_ref().map_or_else(Vec::new, |desk| desk.lines());
-        lines.retain(|line| self.permit.as_ref().is_none_or(|permit| permit(line)));
-        lines
+        let Some(desk) = &self.desk else { return Vec::new() };
+        let is_permitted = |line: &&BudgetLine| self.permit.as_ref().is_none_or(|permit| permit(line));
+        desk.lines().iter().filter(is_permitted).take(MAX_LINES).cloned().collect()
     }
 }
 

@@ -441,10 +441,10 @@ metrics_table! {
     /// Answers to agents and proxies other than yes, and grants (labels: budget; action = ask, deny, shadow (it only
     /// would have been), grant).
     BUDGET_DECISIONS = "agent_budget_decisions_total", MetricKind::Counter;
-    /// What the keys of budgets have used in their current period, those that have used most (labels: budget, key,
-    /// measure; USD or a number).
+    /// What the keys of budgets have used in their current period, those that have used most (labels: account,
+    /// budget, key, measure; USD or a number).
     BUDGET_SPENT = "agent_budget_spent", MetricKind::Gauge;
-    /// The limits of these keys, with grants (labels: budget, key, measure).
+    /// The limits of these keys, with grants (labels: account, budget, key, measure).
     BUDGET_LIMIT = "agent_budget_limit", MetricKind::Gauge;
     /// Cost in USD of ended runs of whose session no hook or proxy has asked, although a budget could stop them.
     BUDGET_UNASKED_USD = "agent_budget_unasked_cost_usd_total", MetricKind::Sum;
