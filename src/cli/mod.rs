@@ -127,7 +127,7 @@ enum CliCommand {
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
     /// Shows what budgets of a running gateway have used, most consumed first, and grants more.
-    Budgets(budgets::BudgetsArgs),
+    Budgets(Box<budgets::BudgetsArgs>),
     /// Shows the overview of a running gateway (runs, cost, alerts) in a terminal, and refreshes it.
     Top(top::TopArgs),
     /// Streams what passes a running gateway, after redaction: only data that third parties may see.
@@ -195,7 +195,7 @@ pub fn main() -> ExitStatus {
         CliCommand::Explain(options) => explain::run(&common, &options),
         CliCommand::Redact(options) => redact::run(&common, &options),
         CliCommand::Alerts(command) => alerts::run(&common, &command),
-        CliCommand::Budgets(options) => budgets::run(&common, options),
+        CliCommand::Budgets(options) => budgets::run(&common, *options),
         CliCommand::Report(options) => report::run(&common, &options),
         CliCommand::Top(options) => top::run(&common, &options),
         CliCommand::Tap(options) => tap::run(&common, &options),
