@@ -160,7 +160,8 @@ fn the_most_severe_budget_answers() {
          d: { scope: tenant, amount: 9 USD, action: deny, on_unknown: deny, match: { feature: 'triage*' } }",
     );
     book.add("a", &Names { tenant: Some("acme".into()), ..names("ada") }, spend(5), (NOW, &RunOwner::Here));
-    let question = Question { account: "a".into(), names: names("ada"), can_ask: true, ..Question::default() };
+    let ada = Names { feature: Some("other".into()), ..names("ada") };
+    let question = Question { account: "a".into(), names: ada, can_ask: true, ..Question::default() };
     let answer = book.answer(&question, &Known::default(), NOW);
     assert_eq!(answer.verdict, Verdict::Ask);
     assert_eq!(

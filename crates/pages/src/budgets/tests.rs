@@ -36,7 +36,7 @@ impl BudgetsOf {
     /// Spends dollars in a run and session, and of everyone whom these names name.
     pub(crate) fn spend(&self, account: &str, names: &Names, usd: i128) {
         let used = Spending { atto_usd: usd * ATTO, model_calls: 1, ..Spending::default() };
-        self.ledger.lock().add(account, names, used, NOW);
+        self.ledger.lock().add(account, names, used, (NOW, &runs::RunOwner::Here));
         let usage = Usage { atto_usd: usd * ATTO, model_calls: 1, iterations: 3, ..Usage::default() };
         for (scope, names) in [(Scope::Run, names.clone()), (Scope::Session, Names { run: None, ..names.clone() })] {
             self.flows.lock().push((scope, account.to_owned(), names, usage));
@@ -65,8 +65,8 @@ impl BudgetDesk for BudgetsOf {
         Answer::allow()
     }
 
-    fn lines(&self) -> Vec<BudgetLine> {
-        self.ledger.lock().lines(&self.flows.lock(), NOW)
+    fn lines(&self) -> Arc<[BudgetLine]> {
+        self.ledger.lock().lines(&self.flows.lock(), NOW).into()
     }
 
     fn knows_fleet(&self) -> bool {

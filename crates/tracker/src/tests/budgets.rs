@@ -112,6 +112,47 @@ fn runs_and_sessions_have_budgets_of_their_own() {
     assert!(answer.records.iter().all(|record| record.shadow && record.budget == "session"));
 }
 
+/// Must not regress: time passes for a run without telemetry, and the alert of a run ends with the run.
+#[test]
+fn minutes_pass_and_alerts_end_with_the_run() {
+    let meter = Meter::new();
+    let budgets = json!({"time": {"scope": "run", "minutes": 20, "action": "deny"}});
+    let line = Line::priced(tracker(&budgets, &meter), &meter, |_| {});
+    let mut open = call(2, "s", &json!({}));
+    open["parent"] = json!(1);
+    play(&line, &[open]);
+    let at = |seconds: u64| UnixNanos(NOW.0 + seconds * 1_000_000_000);
+    line.runs.tick(at(1));
+    assert_eq!(ask(&line.runs, of_session("s")).verdict, Verdict::Allow, "16 minutes");
+    line.runs.tick(at(400));
+    assert_eq!(ask(&line.runs, of_session("s")).verdict, Verdict::Deny, "23 minutes");
+    let mut late = call(3, "s", &json!({"gen_ai.response.id": "late"}));
+    late["parent"] = json!(1);
+    play(&line, &[late]);
+    let firing = || line.runs.alerts().iter().filter(|alert| alert.until.is_none()).count();
+    (402..410).for_each(|second| line.runs.tick(at(second)));
+    assert_eq!(firing(), 1);
+    let agent = json!({"gen_ai.conversation.id": "s", "gen_ai.agent.name": "a"});
+    play(&line, &[span("invoke_agent", [7, 1, 0], [5, 1400], &agent)]);
+    (410..600).step_by(5).for_each(|second| line.runs.tick(at(second)));
+    assert_eq!(firing(), 0);
+}
+
+/// Must not regress: who proves or names another user learns nothing of a session's work; an id that only begins like a
+/// pseudonym is no pseudonym.
+#[test]
+fn questions_about_others_learn_nothing() {
+    let meter = Meter::new();
+    let budgets = json!({"s": {"scope": "session", "amount": "0.001 USD", "action": "deny"},
+        "u": {"scope": "user", "amount": "0.001 USD", "action": "deny"}});
+    let line = Line::priced(tracker(&budgets, &meter), &meter, |_| {});
+    play(&line, &[call(2, "s", &json!({})), call(3, "s2", &json!({"user.id": "h-miller"}))]);
+    assert_eq!(ask(&line.runs, of_session("s")).verdict, Verdict::Deny);
+    let answer = ask(&line.runs, Names { session: Some("s".to_owned()), ..of_user("bob") });
+    assert_eq!((answer.verdict, spent(&answer)), (Verdict::Allow, vec!["u 0".to_owned()]));
+    assert_eq!(ask(&line.runs, of_user("h-miller")).verdict, Verdict::Deny);
+}
+
 /// Must not regress: a restart, from a checkpoint and from effects, knows the same sums and grants.
 #[test]
 fn a_restart_knows_sums_and_grants() {
@@ -197,7 +238,10 @@ fn alerts_fire_once_and_end_with_the_period() {
         assert_eq!(firing(), expected, "call {at}");
     }
     let text = meter.render();
-    assert!(text.contains("agent_budget_spent{budget=\"team\",key=\"acme\",measure=\"amount\"} 0.0105"), "{text}");
+    assert!(
+        text.contains("agent_budget_spent{account=\"default\",budget=\"team\",key=\"acme\",measure=\"amount\"} 0.0105"),
+        "{text}"
+    );
     assert!(text.contains("agent_alert_total{rule=\"budget_warning\",tenant=\"acme\"} 2"), "{text}");
     line.runs.tick(UnixNanos(NOW.0 + HOUR));
     assert_eq!(firing(), Vec::<&str>::new());
