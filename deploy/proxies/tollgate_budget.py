@@ -2,7 +2,7 @@
 
 Copy this file to the folder of the proxy's configuration, which then lists it: `callbacks: [tollgate_budget.budget]`.
 Environment: TOLLGATE_BUDGET_TOKEN (required), and if the defaults do not fit TOLLGATE_BUDGET_URL,
-TOLLGATE_BUDGET_TIMEOUT in seconds, and TOLLGATE_BUDGET_ON_UNKNOWN=deny to stop calls while tollgate gives no answer.
+TOLLGATE_BUDGET_TIMEOUT in seconds, and TOLLGATE_BUDGET_ON_FAILURE=deny to stop calls while tollgate gives no answer.
 """
 import json
 import os
@@ -15,9 +15,9 @@ from litellm.integrations.custom_logger import CustomLogger
 URL = os.environ.get("TOLLGATE_BUDGET_URL", "http://127.0.0.1:4319/v1/budget")
 HEADERS = {"authorization": f"Bearer {os.environ['TOLLGATE_BUDGET_TOKEN']}", "content-type": "application/json"}
 TIMEOUT = float(os.environ.get("TOLLGATE_BUDGET_TIMEOUT", "0.25"))
-ON_UNKNOWN = os.environ.get("TOLLGATE_BUDGET_ON_UNKNOWN", "allow")
-if ON_UNKNOWN not in ("allow", "deny"):
-    raise ValueError("TOLLGATE_BUDGET_ON_UNKNOWN must be allow or deny")
+ON_FAILURE = os.environ.get("TOLLGATE_BUDGET_ON_FAILURE", "allow")
+if ON_FAILURE not in ("allow", "deny"):
+    raise ValueError("TOLLGATE_BUDGET_ON_FAILURE must be allow or deny")
 
 
 class Budget(CustomLogger):
@@ -49,8 +49,8 @@ class Budget(CustomLogger):
             response.raise_for_status()
             decision, reason = (response.json()[part] for part in ("decision", "reason"))
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            verbose_proxy_logger.warning("tollgate gave no answer (%s): %s", type(error).__name__, ON_UNKNOWN)
-            decision, reason = ON_UNKNOWN, None
+            verbose_proxy_logger.warning("tollgate gave no answer (%s): %s", type(error).__name__, ON_FAILURE)
+            decision, reason = ON_FAILURE, None
         if decision == "allow":
             return data
         # Clients retry 429 and 503, but no retry helps at the limit: 403.

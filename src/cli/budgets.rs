@@ -1,5 +1,5 @@
-//! `tollgate budgets` and `tollgate budgets grant`: what each key of a budget has used in a running gateway, and more of
-//! it for a time. Control characters are removed from names. `app/budget_grants` checks and commits grants.
+//! `tollgate budgets` lists what each key has used; `tollgate budgets grant` raises a limit for a time. Unsafe characters
+//! are escaped. `app/budget_grants` checks and commits grants.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use crate::app::budget_grants::{GRANTS_PATH, GrantRequest};
 use command::admin_client::{AdminClient, AdminPortArgs, parse_json};
 use command::error::{CommandError, ExitStatus};
 use command::output;
+use kernel::calendar::cut_to_minutes;
 use kernel::terminal::escape_unsafe;
 
 #[derive(Args)]
@@ -30,7 +31,7 @@ pub(super) struct BudgetsArgs {
 
 #[derive(Subcommand)]
 enum BudgetsCommand {
-    /// Raises a budget of one user, run, session, … for a time; it is recorded in the vault.
+    /// Raises a limit of one user, run, session, … for a time. The grant is recorded in the vault, if there is one.
     ///
     /// Needs the role `operator`.
     #[command(group = clap::ArgGroup::new("extra").required(true))]
@@ -61,13 +62,13 @@ enum BudgetsCommand {
         /// Why, for the record.
         #[arg(long, value_name = "TEXT")]
         reason: String,
-        /// Only this budget. Default: all budgets of the scope.
+        /// Only this budget. Default: every budget of the scope that has this limit.
         #[arg(long, value_name = "NAME")]
         budget: Option<String>,
         /// `user`, `run`, `session`, `tenant`, `feature`, `issue` or `account`. Default: that of `--budget`, or `user`.
         #[arg(long)]
         scope: Option<String>,
-        /// The account whose budgets these are.
+        /// The account that the key belongs to: that of the client's credential, if the receiver has `auth`.
         #[arg(long, default_value = "default")]
         account: String,
     },
@@ -113,8 +114,8 @@ async fn list_budgets(gateway: AdminClient, as_json: bool) -> Result<(), Command
     output::print(&format_budgets(&parse_json(&answer)?))
 }
 
-/// A line for each limit of each key, most consumed first.
-fn format_budgets(answer: &Value) -> String {
+/// A line for each limit of each key, most used first.
+pub(super) fn format_budgets(answer: &Value) -> String {
     let mut out = String::new();
     for line in answer["budgets"].as_array().into_iter().flatten() {
         for used in line["uses"].as_array().into_iter().flatten() {
@@ -123,8 +124,9 @@ fn format_budgets(answer: &Value) -> String {
                 Value::Null => "-".to_owned(),
                 other => other.to_string(),
             };
+            let percent = used["share"].as_f64().unwrap_or(0.0) * 100.0;
             let (field, used) = (|name: &str| of(line, name), |name: &str| of(used, name));
-            let percent = line["share"].as_f64().unwrap_or(0.0) * 100.0;
+            let time = |name: &str| cut_to_minutes(&field(name));
             let shadow = if line["shadow"] == true { " (shadow)" } else { "" };
             let measure = used("measure").replace("amount", "USD").replace('_', " ");
             let grants = line["grants"].as_array().map_or(0, Vec::len);
@@ -137,13 +139,13 @@ fn format_budgets(answer: &Value) -> String {
                 field("key"),
                 used("spent"),
                 used("limit"),
-                field("until"),
+                time("until"),
                 field("action"),
                 field("stops"),
-                field("last_stop"),
+                time("last_stop"),
                 field("account"),
             );
         }
     }
-    if out.is_empty() { "no budget is in use\n".to_owned() } else { out }
+    if out.is_empty() { "no budget is configured, or nothing was used yet\n".to_owned() } else { out }
 }

@@ -1,5 +1,5 @@
 //! `tollgate hook CLIENT`: the command of a client's hook. It posts the event on standard input to a gateway and prints
-//! the answer in the client's form. If the gateway can't be asked, `--on-unknown` decides. Nothing of an event is
+//! the answer in the client's form. If the gateway can't be asked, `--on-failure` decides. Nothing of an event is
 //! printed. The forms are in `receivers/claude_code_hooks`.
 
 use std::io::Read as _;
@@ -34,9 +34,9 @@ pub(super) struct HookArgs {
     /// PEM certificates to trust, in place of the system's.
     #[arg(long, env = "TOLLGATE_HOOK_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// What the agent may do if the gateway is away, refuses, or is too slow: `allow` or `deny`.
-    #[arg(long, env = "TOLLGATE_HOOK_ON_UNKNOWN", default_value = "allow", value_parser = ["allow", "deny"])]
-    on_unknown: String,
+    /// What the agent may do if the gateway is unreachable, refuses, or is too slow: `allow` or `deny`.
+    #[arg(long, env = "TOLLGATE_HOOK_ON_FAILURE", default_value = "allow", value_parser = ["allow", "deny"])]
+    on_failure: String,
     /// How long to wait for the answer, from `1s` to `60s`. The client's own limit must be longer.
     #[arg(long, default_value = "2s", value_name = "TIME", value_parser = parse_timeout)]
     timeout: Duration,
@@ -51,7 +51,7 @@ fn parse_timeout(text: &str) -> Result<Duration, CommandError> {
 pub(super) fn run(options: &HookArgs) -> Result<ExitStatus, CommandError> {
     let client = HookClient::find(&options.client).ok_or_else(|| {
         let known = HookClient::client_names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        CommandError::Usage(format!("there is no client of this name; known are {known}"))
+        CommandError::Usage(format!("unknown client: it must be one of {known}"))
     })?;
     let event = read_event();
     let answer = event.as_ref().map_err(|why| (*why).into()).and_then(|event| block_on(ask(options, event)));
@@ -59,11 +59,13 @@ pub(super) fn run(options: &HookArgs) -> Result<ExitStatus, CommandError> {
         Ok(answer) => return print_answer(&answer),
         Err(why) => why,
     };
-    if options.on_unknown == "allow" {
-        print_to_stderr(&format!("tollgate hook: the work goes on, because the budgets are not known: {why}"));
+    if options.on_failure == "allow" {
+        print_to_stderr(&format!("tollgate hook: the gateway gave no answer, so the agent goes on unchecked: {why}"));
         return print_answer("");
     }
-    let reason = format!("The work is stopped, because tollgate can't be asked about its budgets: {why}.");
+    let reason = format!(
+        "tollgate stopped this call, because its gateway gave no answer: {why}. This hook is set to deny in that case."
+    );
     // Exit code 2, that of a usage error, stops every client, and its message is the reason.
     let unreadable = |_| CommandError::Usage(reason.clone());
     let denial = event.map_err(str::to_owned).and_then(|event| client.deny(event.as_bytes(), &reason));

@@ -126,7 +126,7 @@ enum CliCommand {
     /// Lists the alerts of a running gateway, and tests its webhook.
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
-    /// Shows what budgets of a running gateway have used, most consumed first, and grants more.
+    /// Shows what budgets of a running gateway have used, most used first, and grants more.
     Budgets(Box<budgets::BudgetsArgs>),
     /// Shows the overview of a running gateway (runs, cost, alerts) in a terminal, and refreshes it.
     Top(top::TopArgs),

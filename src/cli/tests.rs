@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use clap::CommandFactory as _;
 
-use super::{Cli, refuse_keys, vault};
+use super::{Cli, budgets, refuse_keys, vault};
 
 /// A key in place of its file's path is wrong usage, and the error does not show it. (Shown to fail without the call of
 /// `contains_key`.)
@@ -30,6 +30,26 @@ fn keys_are_no_arguments() {
     ] {
         assert_eq!(refused(path.as_bytes()), Ok(()));
     }
+}
+
+/// Each limit has its own percentage, times end with the minute, and a hostile name moves no cursor.
+#[test]
+fn each_limit_of_a_budget_has_a_line() {
+    let time = "2026-12-01T00:00:00.000000000Z";
+    let uses = serde_json::json!([
+        {"measure": "amount", "spent": "9.5", "limit": "10", "share": 0.95},
+        {"measure": "model_calls", "spent": "3", "limit": "60", "share": 0.05},
+    ]);
+    let line = serde_json::json!({"budget": "one\u{1b}[2J", "scope": "user", "key": "h-1", "until": time,
+        "last_stop": null, "action": "deny", "stops": 0, "account": "default", "share": 0.95, "uses": uses});
+    let text = budgets::format_budgets(&serde_json::json!({ "budgets": [line] }));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].starts_with(" 95.0%") && lines[0].contains("9.5 of 10 USD  until 2026-12-01 00:00Z "), "{text}");
+    assert!(lines[1].starts_with("  5.0%") && lines[1].contains("3 of 60 model calls"), "{text}");
+    assert!(text.contains("last - ") && !text.contains('\u{1b}'), "{text}");
+    let none = budgets::format_budgets(&serde_json::json!({ "budgets": [] }));
+    assert_eq!(none, "no budget is configured, or nothing was used yet\n");
 }
 
 /// Each subcommand of `vault` is below one heading of its help, so that none is missing there.

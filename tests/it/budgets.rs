@@ -104,7 +104,10 @@ async fn a_grant_raises_a_limit() {
         (&["--for", "32d", "--amount", "10USD"], "from 1 second to 31 days"),
         (&["--for", "0s", "--amount", "10USD"], "from 1 second to 31 days"),
         (&["--for", "soon", "--amount", "10USD"], "must be a time such as"),
-        (&["--for", "4h", "--amount", "10USD", "--budget", "weekly"], "no such budget: there are dev-daily, one-run"),
+        (
+            &["--for", "4h", "--amount", "10USD", "--budget", "weekly"],
+            "no budget has this name; there are: dev-daily, one-run",
+        ),
         (&["--for", "4h", "--amount", "10USD", "--minutes", "3"], "cannot be used with"),
         (&["--for", "4h"], "required"),
     ] {

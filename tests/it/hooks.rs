@@ -161,9 +161,9 @@ async fn the_hook_command_asks() {
             let past = br#"{"conversation_id":"s1","hook_event_name":"afterFileEdit"}"#;
             [
                 run_hook("codex", CODEX_CALL, &environment, &[]),
-                run_hook("cursor", cursor, &environment, &["--on-unknown", "deny"]),
-                run_hook("cursor", past, &environment, &["--on-unknown", "deny"]),
-                run_hook("codex", CODEX_CALL, &[], &["--endpoint", &endpoint, "--on-unknown", "deny"]),
+                run_hook("cursor", cursor, &environment, &["--on-failure", "deny"]),
+                run_hook("cursor", past, &environment, &["--on-failure", "deny"]),
+                run_hook("codex", CODEX_CALL, &[], &["--endpoint", &endpoint, "--on-failure", "deny"]),
             ]
         }
     });
@@ -184,7 +184,7 @@ async fn the_hook_command_asks() {
     app.shutdown().await;
 }
 
-/// Without an answer of a gateway, `--on-unknown` decides, in the client's form. What is no event stops every client by
+/// Without an answer of a gateway, `--on-failure` decides, in the client's form. What is no event stops every client by
 /// the exit code.
 #[test]
 fn the_hook_command_knows_what_to_do_without_an_answer() {
@@ -195,19 +195,19 @@ fn the_hook_command_knows_what_to_do_without_an_answer() {
         let environment = [("TOLLGATE_HOOK_ENDPOINT", server.as_str())];
         let (code, out, err) = run_hook("codex", CODEX_CALL, &environment, &["--timeout", "1s"]);
         assert!(
-            code == 0 && out == "{}\n" && err.contains("the work goes on") && !err.contains("CANARY"),
+            code == 0 && out == "{}\n" && err.contains("goes on unchecked") && !err.contains("CANARY"),
             "{out} {err}"
         );
-        let strict = [environment[0], ("TOLLGATE_HOOK_ON_UNKNOWN", "deny")];
+        let strict = [environment[0], ("TOLLGATE_HOOK_ON_FAILURE", "deny")];
         let (code, out, _) = run_hook("codex", CODEX_CALL, &strict, &["--timeout", "1s"]);
         assert!(code == 0 && out.contains(r#""permissionDecision":"deny""#) && !out.contains("CANARY"), "{code} {out}");
     }
-    let deny = ["--endpoint", closed.as_str(), "--on-unknown", "deny"];
+    let deny = ["--endpoint", closed.as_str(), "--on-failure", "deny"];
     let huge = vec![b'x'; (32 << 20) + 1];
     for event in [&b"CANARY"[..], b"", b"{}", b"\xff", &huge] {
         let (code, out, err) = run_hook("gemini", event, &[], &deny);
         assert!(
-            code == 2 && out.is_empty() && err.contains("is stopped") && !err.contains("CANARY"),
+            code == 2 && out.is_empty() && err.contains("stopped this call") && !err.contains("CANARY"),
             "{code} {out} {err}"
         );
         let (code, out, _) = run_hook("gemini", event, &[], &deny[..2]);

@@ -1,7 +1,7 @@
-//! `POST /-/budgets/grants`: raises a budget of one key for a time. The grant becomes a [`BudgetRecord`] in a request of
-//! tollgate's own, so that it goes through pipelines like everything else: the ledger, the vault and back ends have it,
-//! and a restart knows it. It is answered once it is committed. `access_control` decides who may post; the command is
-//! `tollgate budgets grant` (`cli/budgets`).
+//! `POST /-/budgets/grants`: raises a limit of one key for a time. The grant becomes a [`BudgetRecord`] in a request of
+//! tollgate's own, which goes through the pipelines: the ledger, the vault and back ends have it, and a restart knows
+//! it. It is answered once it is committed. `access_control` decides who may post; the command is `tollgate budgets
+//! grant` (`cli/budgets`).
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::build::InletCell;
 use budgets::config::{Budget, parse_amount};
 use budgets::{BudgetDesk, BudgetRecord, Measure, Names, RecordKind, Scope};
-use kernel::calendar::rfc3339;
+use kernel::calendar::{cut_to_minutes, rfc3339};
 use kernel::clock::{Clock, UnixNanos};
 use kernel::pseudonym::{IdPolicy, PREFIX, is_pseudonym};
 use kernel::rng::Rng;
@@ -90,7 +90,7 @@ impl BudgetGrants {
     /// Says what was granted.
     async fn grant(&self, body: &[u8], who: &str) -> Result<String, Refusal> {
         let Ok(request) = serde_json::from_slice::<GrantRequest>(body) else {
-            return refuse("the body is no grant: see `tollgate budgets grant --help`");
+            return refuse("the body is not a grant request: see `tollgate budgets grant --help`");
         };
         let Some(desk) = &self.desk else {
             return refuse("no budgets are configured: set `budgets` of the processor `runs`");
@@ -117,7 +117,7 @@ impl BudgetGrants {
         let (kind, shadow, spent) = (RecordKind::Grant, false, 0);
         let record = BudgetRecord { kind, budget, scope, key, shadow, measure, spent, limit, until, who, why };
         self.commit(account, &record, &names, now).await?;
-        let (scope, until, raised) = (scope.as_str(), rfc3339(UnixNanos(until)), raised.join(", "));
+        let (scope, until, raised) = (scope.as_str(), cut_to_minutes(&rfc3339(UnixNanos(until))), raised.join(", "));
         tracing::info!(client = record.who, scope, seconds, "a grant raised a budget");
         let extra = format!("{} {}", measure.decimal(limit), measure.unit());
         Ok(format!("{scope} {shown} may use {extra} more until {until}: {raised} of account {account}"))
@@ -158,7 +158,8 @@ fn find_budgets(all: &[Budget], request: &GrantRequest, measure: Measure) -> Res
         None => None,
         Some(name) => match all.iter().find(|budget| budget.name == *name) {
             None => {
-                return refuse(format!("no such budget: there are {}", list(all.iter().map(|b| &*b.name).collect())));
+                let known = list(all.iter().map(|budget| &*budget.name).collect());
+                return refuse(format!("no budget has this name; there are: {known}"));
             }
             found => found,
         },
@@ -171,7 +172,9 @@ fn find_budgets(all: &[Budget], request: &GrantRequest, measure: Measure) -> Res
     let raised: Vec<String> = all.iter().filter(is_raised).map(|budget| budget.name.clone()).collect();
     let (scope_word, measure) = (scope.as_str(), measure.as_str());
     match raised.is_empty() {
-        true => refuse(format!("no such budget of the scope `{scope_word}` limits `{measure}`")),
+        true => {
+            refuse(format!("no budget of scope `{scope_word}` has the limit `{measure}`: set `--scope` or `--budget`"))
+        }
         false => Ok((scope, raised)),
     }
 }

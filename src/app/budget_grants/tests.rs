@@ -78,11 +78,14 @@ async fn bad_grants_are_refused() {
         (json!({"measure": "model_calls"}), "from 1 to"),
         (json!({"measure": "model_calls", "extra": "0"}), "from 1 to"),
         (json!({"measure": "model_calls", "extra": "1000000001"}), "from 1 to"),
-        (json!({"measure": "model_calls", "extra": "5"}), "limits `model_calls`"),
-        (json!({"budget": "weekly"}), "no such budget: there are dev-daily, one-run"),
-        (json!({"budget": "one-run", "scope": "user"}), "no such budget of the scope `user` limits `amount`"),
+        (json!({"measure": "model_calls", "extra": "5"}), "has the limit `model_calls`"),
+        (json!({"budget": "weekly"}), "no budget has this name; there are: dev-daily, one-run"),
+        (
+            json!({"budget": "one-run", "scope": "user"}),
+            "no budget of scope `user` has the limit `amount`: set `--scope`",
+        ),
         (json!({"scope": "planet"}), "the scope must be one of run, session"),
-        (json!({"scope": "tenant"}), "no such budget of the scope `tenant`"),
+        (json!({"scope": "tenant"}), "no budget of scope `tenant`"),
         (json!({"seconds": 0}), "from 1 second to 31 days"),
         (json!({"seconds": 31 * 86_400 + 1}), "from 1 second to 31 days"),
         (json!({"seconds": u64::MAX}), "from 1 second to 31 days"),
@@ -92,8 +95,8 @@ async fn bad_grants_are_refused() {
         (json!({"key": ""}), "the key must be"),
         (json!({"key": "h-123"}), "must be a pseudonym"),
         (json!({"account": ""}), "the account must be"),
-        (json!({"color": "red"}), "the body is no grant"),
-        (json!({"seconds": "4h"}), "the body is no grant"),
+        (json!({"color": "red"}), "the body is not a grant request"),
+        (json!({"seconds": "4h"}), "the body is not a grant request"),
     ] {
         let (status, why) = refusal(&changes).await;
         assert!(status == StatusCode::BAD_REQUEST && why.contains(expected), "{changes}: {why}");

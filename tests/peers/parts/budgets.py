@@ -246,8 +246,8 @@ ROUTES = ("/v1/messages", "/v1/chat/completions", "/v1/responses")
 class LiteLLM:
     """The files of deploy/proxies with the address of the model and keys without a database."""
 
-    def __init__(self, work, gateway, model, on_unknown):
-        self.folder, self.port = os.path.join(work, f"litellm-{on_unknown}"), free_port()
+    def __init__(self, work, gateway, model, on_failure):
+        self.folder, self.port = os.path.join(work, f"litellm-{on_failure}"), free_port()
         os.makedirs(self.folder)
         for path in (f"{PROXIES}/tollgate_budget.py", f"{HERE}/budgets/keys.py"):
             write(os.path.join(self.folder, os.path.basename(path)), read(path))
@@ -257,7 +257,7 @@ class LiteLLM:
         config = config.replace(key, f"{key}      api_base: http://127.0.0.1:{model.port}\n") + "general_settings: { custom_auth: keys.of }\n"
         write(os.path.join(self.folder, "config.yaml"), config)
         self.env = {**os.environ, "TOLLGATE_BUDGET_TOKEN": ASKERS["acme"], "TOLLGATE_BUDGET_URL": f"http://127.0.0.1:{gateway.asked}/v1/budget",
-                    "TOLLGATE_BUDGET_ON_UNKNOWN": on_unknown, "ANTHROPIC_API_KEY": VENDOR_KEY, "LITELLM_MASTER_KEY": f"sk-master-{os.urandom(16).hex()}",
+                    "TOLLGATE_BUDGET_ON_FAILURE": on_failure, "ANTHROPIC_API_KEY": VENDOR_KEY, "LITELLM_MASTER_KEY": f"sk-master-{os.urandom(16).hex()}",
                     "LITELLM_LOCAL_MODEL_COST_MAP": "True", **dict(re.findall(r"^#   (\w+)=(\S+)$", config, re.M)),
                     "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{gateway.http}", "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {SENDERS['acme']}"}
 
@@ -311,9 +311,9 @@ def reported(gateway, model, proxy):
 
 def litellm_alone(what, model, opened, closed):
     before = model.calls()
-    passed(f"LiteLLM, tollgate {what}, on_unknown allow", model, before, call(opened.port, key_of("joe")), 3)
+    passed(f"LiteLLM, tollgate {what}, on failure allow", model, before, call(opened.port, key_of("joe")), 3)
     before, answer = model.calls(), call(closed.port, key_of("joe"))
-    check(f"LiteLLM, tollgate {what}, on_unknown deny: 503 within 3 s, and the model is not asked", answer[0] == 503 and answer[3] < 3 and model.calls() == before,
+    check(f"LiteLLM, tollgate {what}, on failure deny: 503 within 3 s, and the model is not asked", answer[0] == 503 and answer[3] < 3 and model.calls() == before,
           f"{answer[0]}, {answer[3]:.2f} s")
 
 

@@ -45,6 +45,11 @@ pub fn rfc3339(at: UnixNanos) -> String {
     out
 }
 
+/// A time of [`rfc3339`] for people, in minutes: `2026-11-20 23:05Z`.
+pub fn cut_to_minutes(time: &str) -> String {
+    time.get(..16).map_or_else(|| time.to_owned(), |minutes| format!("{}Z", minutes.replace('T', " ")))
+}
+
 /// Converts to a UTC calendar date and time.
 pub fn utc(at: UnixNanos) -> OffsetDateTime {
     // u64 nanoseconds end in the year 2554, which is always in range

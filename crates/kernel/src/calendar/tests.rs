@@ -14,4 +14,6 @@ fn instants_have_the_form_of_rfc_3339() {
         assert_eq!(rfc3339(UnixNanos(at)), expected);
         assert_eq!(Some(date(UnixNanos(at)).as_str()), expected.get(..10));
     }
+    assert_eq!(cut_to_minutes("2026-11-26T23:54:56.007000089Z"), "2026-11-26 23:54Z");
+    assert_eq!(cut_to_minutes("-"), "-");
 }

@@ -171,7 +171,8 @@ impl ClientCatalog {
         let unknown = || CommandError::Usage(format!("there is no client of this name; known are {known}"));
         let mut client = client.ok_or_else(unknown)?;
         if of_budgets {
-            let what = "no hook can stop this client; a proxy in front of its model can ask at `/v1/budget`";
+            let what =
+                "no hook can stop this client: let a proxy in front of its model ask (docs/how-to/budgets-proxies.md)";
             let budgets = client.budgets.take().ok_or_else(|| CommandError::Usage(what.to_owned()))?;
             (client.settings, client.environment, client.steps) =
                 (budgets.settings, budgets.environment, budgets.steps);

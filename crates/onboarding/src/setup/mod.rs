@@ -51,8 +51,8 @@ pub struct SetupArgs {
     /// Leaves prompts, answers and the arguments and results of tools switched off at the client.
     #[arg(long)]
     no_content: bool,
-    /// Takes the hooks by which budgets stop claude-code, codex, gemini or cursor, in place of the settings of its
-    /// telemetry. The endpoint is then that of the receiver `claude_code_hooks` [default: http://127.0.0.1:4319].
+    /// Prints or writes the hooks with which budgets stop claude-code, codex, gemini or cursor, not the telemetry
+    /// settings. The endpoint is then that of the receiver `claude_code_hooks` [default: http://127.0.0.1:4319].
     #[arg(long, requires = "client")]
     budgets: bool,
     /// Writes the settings into the client's file, and keeps a copy of the file before beside it.

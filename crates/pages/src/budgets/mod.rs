@@ -1,4 +1,4 @@
-//! `/budgets` and `/api/budgets`: what each key of a budget has used, most consumed first, who was stopped and when, and
+//! `/budgets` and `/api/budgets`: what each key of a budget has used, most used first, who was stopped and when, and
 //! grants. [`BudgetBoard`] has the lines that the viewer may see (`limits`), at most 1,000; the crate `budgets` has the
 //! sums and answers. Keys are cleaned for pages and unchanged in JSON.
 
@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::{AdminPages, PageQuery, text};
 use budgets::{BudgetDesk, BudgetLine, Grant, Measure, Scope};
+use kernel::calendar::{cut_to_minutes, rfc3339};
+use kernel::clock::UnixNanos;
 use runs::json::{SCHEMA, time};
 
 #[cfg(test)]
@@ -36,7 +38,12 @@ impl BudgetBoard {
         Self { desk, permit: None }
     }
 
-    /// The lines that the reader may see, most consumed first.
+    /// Whether the sums are those of all workers of a fleet.
+    fn knows_fleet(&self) -> bool {
+        self.desk.as_ref().is_some_and(|desk| desk.knows_fleet())
+    }
+
+    /// The lines that the reader may see, most used first.
     fn lines(&self) -> Vec<BudgetLine> {
         let Some(desk) = &self.desk else { return Vec::new() };
         let is_permitted = |line: &&BudgetLine| self.permit.as_ref().is_none_or(|permit| permit(line));
@@ -46,12 +53,25 @@ impl BudgetBoard {
 
 pub(super) fn budgets_json(pages: &AdminPages) -> Value {
     let lines: Vec<Value> = pages.budgets.lines().iter().map(line_json).collect();
-    let knows_fleet = pages.budgets.desk.as_ref().is_some_and(|desk| desk.knows_fleet());
-    json!({"schema": SCHEMA, "knows_fleet": knows_fleet, "budgets": lines})
+    let knows = if pages.budgets.knows_fleet() { "fleet" } else { "gateway" };
+    json!({"schema": SCHEMA, "knows": knows, "budgets": lines})
+}
+
+/// How much of a limit is used, 1.0 = all.
+fn share(spent: i128, limit: i128) -> f64 {
+    spent.max(0) as f64 / limit.max(1) as f64
+}
+
+/// A time in minutes, in UTC.
+fn minutes(at: u64) -> String {
+    cut_to_minutes(&rfc3339(UnixNanos(at)))
 }
 
 fn line_json(line: &BudgetLine) -> Value {
-    let use_json = |(measure, spent, limit): &(Measure, i128, i128)| json!({"measure": measure.as_str(), "spent": measure.decimal(*spent), "limit": measure.decimal(*limit)});
+    let use_json = |(measure, spent, limit): &(Measure, i128, i128)| {
+        json!({"measure": measure.as_str(), "spent": measure.decimal(*spent), "limit": measure.decimal(*limit),
+            "share": share(*spent, *limit)})
+    };
     let grant_json = |grant: &Grant| {
         json!({"budget": grant.budget, "measure": grant.measure.as_str(), "extra": grant.measure.decimal(grant.extra),
             "until": time(grant.until), "who": grant.who, "why": grant.why})
@@ -91,7 +111,7 @@ pub(super) struct BudgetRow {
 impl BudgetRow {
     fn from_line(pages: &AdminPages, line: &BudgetLine) -> Self {
         let bar = |(measure, spent, limit): &(Measure, i128, i128)| {
-            let share = (*spent).max(0) as f64 / (*limit).max(1) as f64;
+            let share = share(*spent, *limit);
             let state = match share {
                 share if share >= 1.0 => "bad",
                 share if line.warnings > 0 && share >= line.share => "warn",
@@ -123,13 +143,13 @@ impl BudgetRow {
 
 fn facts(pages: &AdminPages, line: &BudgetLine) -> Vec<String> {
     let name = |what: &str, name: &Option<String>| Some(format!("{what} {}", text::clean_name(name.as_deref()?)));
-    let at = |what: &str, at: u64| (at > 0).then(|| format!("{what} {} UTC", text::format_time(at)));
-    let stopped = if line.shadow { "would have been stopped" } else { "stopped or asked" };
+    let at = |what: &str, at: u64| (at > 0).then(|| format!("{what} {}", minutes(at)));
+    let stopped = if line.shadow { "would have stopped or asked" } else { "stopped or asked" };
     let last = text::format_age(line.last_stop, pages.now());
     let facts = [
         (line.stops > 0).then(|| format!("{stopped} {} ×, last {last}", text::format_count(line.stops))),
-        at(&format!("this {} until", line.period.as_str()), line.until),
-        at("incomplete: known since", line.known_since),
+        at("resets", line.until),
+        at("sum incomplete: counted since", line.known_since),
         pages.has_several_accounts().then(|| format!("account {}", text::clean_name(&line.account))),
         name("user", &line.names.user),
         name("tenant", &line.names.tenant),
@@ -140,9 +160,9 @@ fn facts(pages: &AdminPages, line: &BudgetLine) -> Vec<String> {
 }
 
 fn grant_sentence(grant: &Grant) -> String {
-    let (extra, until) = (grant.measure.decimal(grant.extra), text::format_time(grant.until));
+    let (extra, until) = (grant.measure.decimal(grant.extra), minutes(grant.until));
     let (unit, who, why) = (grant.measure.unit(), text::clean_name(&grant.who), text::clean_id(&grant.why));
-    format!("{extra} {unit} more until {until} UTC, by {who}: {why}")
+    format!("{extra} {unit} more until {until}, by {who}: {why}")
 }
 
 /// The keys that have used most, and the number of the others.
@@ -160,6 +180,7 @@ pub(super) struct BudgetsPage {
     is_paused: bool,
     refresh_href: &'static str,
     is_configured: bool,
+    knows_fleet: bool,
     budgets: Vec<BudgetRow>,
     left: usize,
 }
@@ -170,6 +191,7 @@ impl BudgetsPage {
         let (is_paused, is_configured) = (query.paused.is_some(), pages.budgets.desk.is_some());
         let refresh_href = if is_paused { "/budgets" } else { "/budgets?paused=1" };
         let (page, version) = ("budgets", env!("CARGO_PKG_VERSION"));
-        Self { page, version, is_paused, refresh_href, is_configured, budgets, left }
+        let knows_fleet = pages.budgets.knows_fleet();
+        Self { page, version, is_paused, refresh_href, is_configured, knows_fleet, budgets, left }
     }
 }

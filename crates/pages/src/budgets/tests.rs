@@ -22,6 +22,7 @@ pub(crate) struct BudgetsOf {
     budgets: Vec<Budget>,
     ledger: Mutex<Ledger>,
     flows: Mutex<Vec<(Scope, String, Names, Usage)>>,
+    knows_fleet: bool,
 }
 
 impl BudgetsOf {
@@ -30,7 +31,12 @@ impl BudgetsOf {
         let mut problems = Vec::new();
         let budgets = check(&config, &mut problems);
         assert!(problems.is_empty(), "{problems:?}");
-        Self { ledger: Mutex::new(Ledger::new(&budgets.clone().into())), budgets, flows: Mutex::default() }
+        Self {
+            ledger: Mutex::new(Ledger::new(&budgets.clone().into())),
+            budgets,
+            flows: Mutex::default(),
+            knows_fleet: false,
+        }
     }
 
     /// Spends dollars in a run and session, and of everyone whom these names name.
@@ -70,7 +76,7 @@ impl BudgetDesk for BudgetsOf {
     }
 
     fn knows_fleet(&self) -> bool {
-        false
+        self.knows_fleet
     }
 }
 
@@ -116,15 +122,25 @@ async fn the_page_shows_who_is_at_a_limit() {
     assert!(rows[0].contains("tenant acme") && rows[0].contains("user h-ada"), "{}", rows[0]);
     let granted = rows.iter().find(|row| row.contains("h-ada") && row.contains("dev-daily")).unwrap();
     assert!(
-        granted.contains("$20.00 of $30.00") && granted.contains("67 %") && granted.contains("this day until"),
+        granted.contains("$20.00 of $30.00") && granted.contains("67 %") && granted.contains("resets 20"),
         "{granted}"
     );
     assert!(!granted.contains("bar warn") && !granted.contains("bar bad"), "{granted}");
     assert!(granted.contains("granted: 5 USD more until") && granted.contains("by ops: "), "{granted}");
-    assert!(granted.contains("incomplete: known since"), "the ledger began in the middle of the day: {granted}");
+    assert!(granted.contains("sum incomplete: counted since"), "the ledger began in the middle of the day: {granted}");
     assert!(rows.iter().any(|row| row.contains("shadow") && row.contains("budget trial")));
+    assert!(page.contains("this replica only"), "{page}");
     let (_, front) = ask(&router, "/", HTML).await;
     assert!(front.contains(r#"<a href="/budgets">all</a>"#) && front.contains("$20.00 of $10.00"));
+}
+
+/// Workers of a fleet know the sums of all, and say so.
+#[tokio::test]
+async fn a_fleet_knows_all_sums() {
+    let router = pages_with(Some(Arc::new(BudgetsOf { knows_fleet: true, ..used() })));
+    let (_, page) = ask(&router, "/budgets", HTML).await;
+    assert!(page.contains("all workers of the fleet") && !page.contains("this replica only"), "{page}");
+    assert_eq!(ask_json(&router, "/api/budgets").await["knows"], "fleet");
 }
 
 /// The same as JSON, for programs and the command: decimals as text, times in RFC 3339.
@@ -133,10 +149,10 @@ async fn json_is_exact() {
     let router = pages_with(Some(Arc::new(used())));
     let answer = ask_json(&router, "/api/budgets").await;
     assert_eq!(answer, ask_json(&router, "/budgets").await);
-    assert_eq!(answer["knows_fleet"], false);
+    assert_eq!(answer["knows"], "gateway");
     let first = &answer["budgets"][0];
-    let uses = json!([{"measure": "amount", "spent": "20", "limit": "10"},
-        {"measure": "iterations", "spent": "3", "limit": "60"}]);
+    let uses = json!([{"measure": "amount", "spent": "20", "limit": "10", "share": 2.0},
+        {"measure": "iterations", "spent": "3", "limit": "60", "share": 0.05}]);
     assert_eq!((&first["budget"], &first["key"], &first["uses"]), (&json!("one-run"), &json!("r1"), &uses));
     assert_eq!((&first["over"], &first["stops"], &first["action"]), (&json!(true), &json!(2), &json!("deny")));
     assert!(first["last_stop"].as_str().unwrap().ends_with('Z') && first["until"].is_null());

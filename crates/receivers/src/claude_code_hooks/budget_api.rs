@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::http_ports::reply::{self, RequestRefusal};
 use budgets::{Answer, Names, Question, Verdict};
+use kernel::calendar::rfc3339;
+use kernel::clock::UnixNanos;
 use kernel::terminal::escape_unsafe;
 use net::listen::ReplyBody;
 
@@ -28,7 +30,7 @@ const MALFORMED: &str = "a question is a JSON object with any of the keys sessio
 /// Reads a question in JSON.
 ///
 /// # Errors
-/// It is no question. No text quotes it.
+/// The body is not a valid question. Error texts never quote it.
 pub(super) fn read_question(body: &[u8]) -> Result<Question, RequestRefusal> {
     let mut asked: Map<String, Value> = serde_json::from_slice(body).map_err(|_| malformed(MALFORMED))?;
     let can_ask =
@@ -62,8 +64,7 @@ pub(super) fn read_headers(headers: &HeaderMap) -> Result<Question, RequestRefus
     let text = |name: &str| {
         let mut values = headers.get_all(name).iter();
         let value = values.next().map(|value| value.to_str().ok().filter(|_| values.next().is_none()));
-        let refused =
-            || RequestRefusal::malformed_body("a header with a name must be ASCII and not repeated".to_owned());
+        let refused = || malformed("each `x-tollgate-…` header must be ASCII and occur once");
         value.map(|value| value.ok_or_else(refused)).transpose()
     };
     for key in HEADER_KEYS {
@@ -79,18 +80,17 @@ pub(super) fn read_headers(headers: &HeaderMap) -> Result<Question, RequestRefus
 
 /// The answer in JSON. `knows_fleet`: its sums are those of all gateways.
 pub(super) fn write_answer(answer: &Answer, knows_fleet: bool) -> Response<ReplyBody> {
-    // unix seconds; none if it is not limited
-    let seconds = |nanos: u64| (nanos > 0).then_some(nanos / 1_000_000_000);
+    let time = |at: u64| (at > 0).then(|| rfc3339(UnixNanos(at)));
     let budgets = answer.budgets.iter().map(|used| {
         let [spent, limit] = [used.spent, used.limit].map(|number| used.measure.decimal(number));
         json!({
-            "name": used.budget, "key": used.key, "measure": used.measure.as_str(), "spent": spent, "limit": limit,
-            "share": format!("{:.4}", f64::from(used.share()) / 10_000.0), "until": seconds(used.until),
+            "budget": used.budget, "key": used.key, "measure": used.measure.as_str(), "spent": spent, "limit": limit,
+            "share": f64::from(used.share()) / 10_000.0, "until": time(used.until),
         })
     });
     let body = json!({
         "decision": answer.verdict.as_str(), "reason": answer.reason, "notes": answer.notes,
-        "budgets": budgets.collect::<Vec<_>>(), "known_since": seconds(answer.known_since),
+        "budgets": budgets.collect::<Vec<_>>(), "known_since": time(answer.known_since),
         "knows": if knows_fleet { "fleet" } else { "gateway" },
     });
     json_response(StatusCode::OK, body.to_string())

@@ -1,9 +1,7 @@
-//! Answers the requests of hooks and of proxies. A hook of Claude Code is an event to store; where the client can be
-//! stopped, an event is also a question to the budgets, and so is each event of another client. An empty 200 decides
-//! nothing; an error is one that the client logs and passes over. A 200 that stops nobody means that the event is on
-//! disk. An answer that stops waits for its own records and for the event, but not longer than `answer_within`: it is
-//! given even if nothing could be stored. `span` makes the spans, `questions` asks, `http_ports/reply` has the
-//! statuses.
+//! Answers the requests of hooks and proxies. An event of Claude Code is stored; an event at which a client can be
+//! stopped is also checked against the budgets. An answer that lets the agent go on is sent after the event is on disk.
+//! An answer that stops it waits for its records at most `answer_within`, and is sent even if nothing could be stored.
+//! `span` makes the spans, `questions` asks the budgets, `http_ports/reply` has the statuses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +94,7 @@ impl HookPort {
     ) -> Result<Response<ReplyBody>, RequestRefusal> {
         let route = self.find_route(parts.uri.path())?;
         if parts.method != Method::POST && !matches!(route, HookRoute::Check) {
-            return Err(RequestRefusal::wrong_method("hooks must use POST").with_header("allow", "POST"));
+            return Err(RequestRefusal::wrong_method("this path needs POST").with_header("allow", "POST"));
         }
         if self.port.guards_browsers {
             refuse_web_page(parts, |_| false)?;
@@ -126,7 +124,11 @@ impl HookPort {
             (_, Some(_)) => Ok(HookRoute::Check),
             _ if path == BUDGET_PATH => Ok(HookRoute::Budget),
             _ => {
-                let message = format!("hooks of Claude Code are served at {}", self.path);
+                let message = format!(
+                    "unknown path: Claude Code posts to {}, other clients to {HOOKS_PATH}codex, gemini or cursor, \
+                     proxies to {BUDGET_PATH}",
+                    self.path
+                );
                 Err(RequestRefusal::new(GrpcCode::NotFound, StatusCode::NOT_FOUND, "not_found", message))
             }
         }

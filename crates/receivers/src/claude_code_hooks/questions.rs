@@ -36,7 +36,7 @@ pub(super) struct BudgetQuestions {
     ids: AtomicU64,
 }
 
-/// What an event asks.
+/// An event with the question that it puts to the budgets.
 pub(super) struct AskedEvent {
     rule: &'static AskingEvent,
     pub(super) question: Question,
@@ -69,7 +69,7 @@ impl BudgetQuestions {
         self.desk.as_ref().map_or_else(Answer::allow, |desk| desk.answer(question))
     }
 
-    /// The body by which the client of the event does what the answer says.
+    /// The response body that makes the client carry out the answer.
     pub(super) fn word_answer(&self, AskedEvent { rule, question }: &AskedEvent, answer: &Answer) -> String {
         let text = match answer.verdict {
             Verdict::Deny if rule.shell.is_some() => escape_unsafe(&answer.reason) + &self.save_work.hint(),
@@ -80,7 +80,7 @@ impl BudgetQuestions {
     }
 
     /// The answer's notes, unless the session got them already: an agent reads each of its notes again with every call.
-    /// A note is new for another set of budgets, and for each tenth of the most consumed one.
+    /// A note is new for another set of budgets, and for each tenth of the most used one.
     fn new_note(&self, question: &Question, answer: &Answer) -> String {
         if answer.notes.is_empty() {
             return String::new();

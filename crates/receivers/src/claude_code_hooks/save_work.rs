@@ -87,10 +87,7 @@ impl SaveWork {
         if commands.is_empty() {
             return String::new();
         }
-        format!(
-            " These commands stay allowed, one in each call and without `&&`, `;` or pipes: {}.",
-            commands.join(", ")
-        )
+        format!(" These commands stay allowed, one per call, without `&&`, `;` or pipes: {}.", commands.join(", "))
     }
 }
 

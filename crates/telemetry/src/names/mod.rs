@@ -438,15 +438,14 @@ metrics_table! {
     MEASURE = "agent_measure", MetricKind::Histogram(MEASURES);
     /// Alerts computed by tollgate that began to fire (labels: rule, tenant).
     ALERTS = "agent_alert_total", MetricKind::Counter;
-    /// Answers to agents and proxies other than yes, and grants (labels: budget; action = ask, deny, shadow (it only
-    /// would have been), grant).
+    /// Decisions of budgets other than `allow`, and grants (labels: budget; action = ask, deny, shadow, grant).
     BUDGET_DECISIONS = "agent_budget_decisions_total", MetricKind::Counter;
-    /// What the keys of budgets have used in their current period, those that have used most (labels: account,
-    /// budget, key, measure; USD or a number).
+    /// What each key of a budget has used in the current period; only the most used keys (labels: account, budget, key,
+    /// measure).
     BUDGET_SPENT = "agent_budget_spent", MetricKind::Gauge;
     /// The limits of these keys, with grants (labels: account, budget, key, measure).
     BUDGET_LIMIT = "agent_budget_limit", MetricKind::Gauge;
-    /// Cost in USD of ended runs of whose session no hook or proxy has asked, although a budget could stop them.
+    /// Cost in USD of ended runs in whose session no hook or proxy asked, while a budget can stop agents.
     BUDGET_UNASKED_USD = "agent_budget_unasked_cost_usd_total", MetricKind::Sum;
     /// Alert messages for the webhook (label: outcome = sent, failed, or dropped from the full queue).
     ALERT_MESSAGES = "tollgate_alert_messages_total", MetricKind::Counter;

@@ -150,7 +150,7 @@ fn format_line(client: &Value, off: &[SwitchedOff], with_account: bool) -> Strin
     let unnamed: Vec<String> = unnamed.map(escape_unsafe).collect();
     if !unnamed.is_empty() {
         let scopes = unnamed.join(", ");
-        line.push_str(&format!("; names no {scopes}, so that budgets by {scopes} do not count it"));
+        line.push_str(&format!("; sends no {scopes}, so budgets of scope {scopes} don't count it"));
     }
     line.push('\n');
     line

@@ -40,7 +40,7 @@ fn what_budgets_miss_is_said() {
     let mut codex = client("codex_exec", &json!("codex-cli"), [json!(1.0), json!(1.0), json!(1.0)], &json!({}));
     codex["unnamed_for_budgets"] = json!(["user"]);
     let text = lines(&[codex]);
-    assert!(text.ends_with("; names no user, so that budgets by user do not count it\n"), "{text}");
+    assert!(text.ends_with("; sends no user, so budgets of scope user don't count it\n"), "{text}");
 }
 
 /// A client that is in no table gets no advice, and a part that a client has no switch for is not called off. Names are

@@ -201,7 +201,8 @@ async fn who_may_only_ask_sends_nothing() {
     );
     assert!(desk.take().is_empty() && rig.engine.take_requests().is_empty());
     assert_eq!(rig.send(&hook("claude-code", ASKER, tool_call("x"))).await.0, 401);
-    assert_eq!(rig.send(&hook("unknown", TOKEN, tool_call("x"))).await.0, 404);
+    let (status, body) = rig.send(&hook("unknown", TOKEN, tool_call("x"))).await;
+    assert!(status == 404 && body.contains("other clients to /v1/hooks/codex, gemini or cursor"), "{status} {body}");
     assert_eq!(rig.send(&hook("codex", "no-token-of-anyone", call.to_string())).await.0, 401);
     assert_eq!(
         rig.send(&Sent { path: "/v1/budget", token: ASKER, body: "{}".to_owned(), ..Sent::default() }).await.0,
@@ -345,8 +346,8 @@ async fn proxies_ask_in_json() {
                           "issue": "i", "service": "v", "model": "m", "can_ask": true});
     let (status, body) = rig.send(&ask(question.to_string())).await;
     let answer: Value = serde_json::from_str(&body).expect("JSON");
-    let budget = json!({"name": "one-run", "key": "r1", "measure": "tool_calls", "spent": "102", "limit": "100",
-                        "share": "1.0200", "until": 7});
+    let budget = json!({"budget": "one-run", "key": "r1", "measure": "tool_calls", "spent": "102", "limit": "100",
+                        "share": 1.02, "until": "1970-01-01T00:00:07.000000000Z"});
     let expected = json!({"decision": "deny", "reason": REASON, "notes": [], "budgets": [budget], "known_since": null,
                           "knows": "gateway"});
     assert_eq!((status, answer), (200, expected));
