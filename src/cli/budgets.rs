@@ -1,5 +1,5 @@
-//! `tollgate budgets` lists what each key has used; `tollgate budgets grant` raises a limit for a time. Unsafe characters
-//! are escaped. `app/budget_grants` checks and commits grants.
+//! `tollgate budgets` lists what each key has used; `tollgate budgets grant` raises a limit for a time. Unsafe
+//! characters are escaped. `app/budget_grants` checks and commits grants.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -41,8 +41,8 @@ impl ReceiverPort {
     }
 
     /// Converts a body to a request, on a blocking thread named `task` if it is large, and to whatever else `convert`
-    /// finds in it. During the conversion the budget is charged for the body and `copies` times its size; afterwards for
-    /// the size of the request.
+    /// finds in it. During the conversion the budget is charged for the body and `copies` times its size; afterwards
+    /// for the size of the request.
     ///
     /// # Errors
     /// The budget has no room, or `convert` refuses the body.
