@@ -1,7 +1,8 @@
 //! [`AccountLimiter`]: rate limits of accounts, in requests and bytes per second, so that one account's storm leaves
 //! room for the others. A request above the limit is refused before its body is read, with the time after which it may
 //! be sent again. An admitted request is never refused later: if its bytes exceed what is left, the account owes them
-//! and must wait. Accounts come from credentials, so there are few. Receivers determine the account of a request.
+//! and must wait. Questions have the same rate of requests, but take nothing from that of telemetry. Accounts come from
+//! credentials, so there are few. Receivers determine the account of a request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,8 +43,12 @@ pub struct AccountLimiter {
     rates: RateLimits,
     clock: Arc<dyn Clock>,
     meter: Meter,
-    buckets: Mutex<HashMap<Arc<str>, TokenBucket>>,
+    buckets: Mutex<Buckets>,
+    /// Of questions, which bring no telemetry.
+    questions: Mutex<Buckets>,
 }
+
+type Buckets = HashMap<Arc<str>, TokenBucket>;
 
 /// Remaining requests and bytes of an account. Bytes may be negative (owed).
 struct TokenBucket {
@@ -56,7 +61,7 @@ struct TokenBucket {
 impl AccountLimiter {
     /// A limiter in which every account starts with a full burst.
     pub fn new(rates: RateLimits, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
-        Self { rates, clock, meter: meter.clone(), buckets: Mutex::default() }
+        Self { rates, clock, meter: meter.clone(), buckets: Mutex::default(), questions: Mutex::default() }
     }
 
     fn find_rate(&self, account: &str) -> Option<&RateLimit> {
@@ -68,8 +73,20 @@ impl AccountLimiter {
     /// # Errors
     /// [`Outcome::Retry`] with [`Reason::RateLimited`] and the time after which the account may send again.
     pub fn admit(&self, account: &Arc<str>) -> Result<(), Outcome> {
+        self.take_request(&self.buckets, account)
+    }
+
+    /// Takes one question of `account` from its rate of questions.
+    ///
+    /// # Errors
+    /// See [`AccountLimiter::admit`].
+    pub fn admit_question(&self, account: &Arc<str>) -> Result<(), Outcome> {
+        self.take_request(&self.questions, account)
+    }
+
+    fn take_request(&self, buckets: &Mutex<Buckets>, account: &Arc<str>) -> Result<(), Outcome> {
         let Some(rate) = self.find_rate(account) else { return Ok(()) };
-        let wait_seconds = self.update_bucket(account, rate, |bucket| {
+        let wait_seconds = self.update_bucket(buckets, account, rate, |bucket| {
             let for_requests = rate.requests.map_or(0.0, |rate| (1.0 - bucket.requests) / rate);
             // Requires at least one byte: owed bytes are paid back first.
             let for_bytes = rate.bytes.map_or(0.0, |rate| (1.0 - bucket.bytes) / rate);
@@ -90,18 +107,24 @@ impl AccountLimiter {
     /// Counts a request of `account` with this many bytes.
     pub fn charge(&self, account: &Arc<str>, bytes: usize) {
         if let Some(rate) = self.find_rate(account) {
-            self.update_bucket(account, rate, |bucket| bucket.bytes -= bytes as f64);
+            self.update_bucket(&self.buckets, account, rate, |bucket| bucket.bytes -= bytes as f64);
         }
     }
 
     /// Refills the account's bucket up to now, then calls `change` with it.
-    fn update_bucket<T>(&self, account: &Arc<str>, rate: &RateLimit, change: impl FnOnce(&mut TokenBucket) -> T) -> T {
+    fn update_bucket<T>(
+        &self,
+        buckets: &Mutex<Buckets>,
+        account: &Arc<str>,
+        rate: &RateLimit,
+        change: impl FnOnce(&mut TokenBucket) -> T,
+    ) -> T {
         let now = self.clock.monotonic();
         let burst = rate.burst.as_secs_f64();
         // Allows at least one request, or none would ever pass.
         let capacity = |rate: Option<f64>| rate.map_or(f64::MAX, |rate| (rate * burst).max(1.0));
         let (max_requests, max_bytes) = (capacity(rate.requests), capacity(rate.bytes));
-        let mut buckets = self.buckets.lock();
+        let mut buckets = buckets.lock();
         let bucket = buckets.entry(Arc::clone(account)).or_insert(TokenBucket {
             requests: max_requests,
             bytes: max_bytes,

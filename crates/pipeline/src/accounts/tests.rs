@@ -58,3 +58,18 @@ fn bytes_that_were_too_many_are_paid_back() {
     limiter.charge(&"acme".into(), 1 << 40);
     assert_eq!(after(&limiter, "acme"), Some(MAX_RETRY_DELAY), "nobody is told to come back in a year");
 }
+
+/// Questions have the account's rate of requests for themselves: they neither use up that of telemetry, nor wait for it.
+/// Seen failing: with one rate for both.
+#[test]
+fn questions_have_a_rate_of_their_own() {
+    let clock = ManualClock::at(UnixNanos(0));
+    let limiter = limiter(&clock, Some(10.0), Some(1000.0));
+    let ask = || limiter.admit_question(&"acme".into()).is_ok();
+    limiter.charge(&"acme".into(), 1 << 40);
+    assert_eq!((0..30).filter(|_| ask()).count(), 20, "a burst");
+    assert!(after(&limiter, "acme").is_some(), "telemetry owes bytes");
+    assert_eq!(after(&limiter, "globex"), None);
+    clock.advance(Duration::from_millis(100));
+    assert!(ask() && !ask());
+}

@@ -124,6 +124,14 @@ impl ReceiverInlet {
         self.inlet.parts.limiter.admit(account)
     }
 
+    /// Takes one question of the account from its rate of questions.
+    ///
+    /// # Errors
+    /// [`Outcome::Retry`] with [`Reason::RateLimited`], to be sent to the client unchanged.
+    pub fn admit_question(&self, account: &Arc<str>) -> Result<(), Outcome> {
+        self.inlet.parts.limiter.admit_question(account)
+    }
+
     /// Adds `n` bytes to `permit`; waits for room up to the admission wait.
     ///
     /// # Errors
@@ -150,6 +158,12 @@ impl ReceiverInlet {
     /// Hands in one complete request. If the returned future is dropped, the work continues, but its outcome is lost.
     pub fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
         await_outcome(self.inlet.submit(submission, None))
+    }
+
+    /// Hands in a request about an account that tollgate made itself, so that it takes nothing from the account's rate.
+    pub fn submit_own(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
+        let input = InternalInput { effects: Vec::new(), clearance: Clearance::RECEIVED };
+        self.inlet.submit_internal(submission, input)
     }
 
     /// Commits effects without a request. They hold `permit`'s bytes of the budget until they are committed.
