@@ -199,8 +199,9 @@ impl Ledger {
         let BudgetRecord { budget, scope, key, measure, limit, until, who, why, .. } = record.clone();
         if record.kind != RecordKind::Grant {
             if let Some(index) = self.budgets.iter().position(|defined| defined.budget.name == budget) {
+                let answers = record.repeats.saturating_add(1);
                 self.change(index, account, &key, at, |entry, _| {
-                    (entry.stops, entry.last_stop) = (entry.stops + 1, entry.last_stop.max(at));
+                    (entry.stops, entry.last_stop) = (entry.stops.saturating_add(answers), entry.last_stop.max(at));
                 });
             }
             return;
@@ -574,9 +575,10 @@ impl Answer {
             used.filter(|_| verdict != Verdict::Allow)
         {
             let (scope, shadow) = (budget.scope, budget.shadow);
-            let (until, who, why) = Default::default();
+            let (repeats, until, who, why) = Default::default();
+            let budget = name;
             let record =
-                BudgetRecord { kind, budget: name, scope, key, shadow, measure, spent, limit, until, who, why };
+                BudgetRecord { kind, budget, scope, key, shadow, measure, spent, limit, repeats, until, who, why };
             self.records.push(record);
         }
         if verdict > self.verdict && !budget.shadow {

@@ -49,6 +49,8 @@ pub struct BudgetRecord {
     pub spent: i128,
     /// The limit; of a grant what is added to it.
     pub limit: i128,
+    /// Number of equal answers since the last record that have none of their own.
+    pub repeats: u64,
     /// Of a grant: when it ends, unix ns.
     pub until: u64,
     /// Of a grant: who gave it, and why.
@@ -64,6 +66,7 @@ const SHADOW: &str = "tollgate.budget.shadow";
 const MEASURE: &str = "tollgate.budget.measure";
 const SPENT: &str = "tollgate.budget.spent";
 const LIMIT: &str = "tollgate.budget.limit";
+const REPEATS: &str = "tollgate.budget.repeats";
 const UNTIL: &str = "tollgate.budget.until";
 const WHO: &str = "tollgate.budget.granted_by";
 const WHY: &str = "tollgate.budget.reason";
@@ -79,7 +82,7 @@ impl BudgetRecord {
         let text = |key: &str| payload.get_str(node, key);
         let kind = RecordKind::parse(text(KIND)?)?;
         let measure = Measure::parse(text(MEASURE)?)?;
-        let until = payload.get(node, UNTIL).and_then(|value| value.as_count()).unwrap_or(0);
+        let number = |key| payload.get(node, key).and_then(|value| u64::try_from(value.as_count()?).ok()).unwrap_or(0);
         Some(Self {
             kind,
             budget: text(BUDGET)?.to_owned(),
@@ -89,7 +92,8 @@ impl BudgetRecord {
             measure,
             spent: measure.parse_decimal(text(SPENT)?)?,
             limit: measure.parse_decimal(text(LIMIT)?)?,
-            until: u64::try_from(until).unwrap_or(0),
+            repeats: number(REPEATS),
+            until: number(UNTIL),
             who: text(WHO).unwrap_or_default().to_owned(),
             why: text(WHY).unwrap_or_default().to_owned(),
         })
@@ -145,10 +149,9 @@ impl BudgetRecord {
             ("work_tracker.issue_id", &names.issue),
         ];
         attributes.extend(named.into_iter().filter_map(|(key, name)| Some(text_attribute(key, name.as_deref()?))));
-        if self.until > 0 {
-            let value = Value::IntValue(i64::try_from(self.until).unwrap_or(i64::MAX));
-            attributes.push(attribute(UNTIL, value));
-        }
+        let numbers = [(REPEATS, self.repeats), (UNTIL, self.until)].into_iter().filter(|(_, number)| *number > 0);
+        let int = |number| Value::IntValue(i64::try_from(number).unwrap_or(i64::MAX));
+        attributes.extend(numbers.map(|(key, number)| attribute(key, int(number))));
         attributes
     }
 }

@@ -195,6 +195,7 @@ fn grants_are_for_one_key_and_end() {
         measure: Measure::Amount,
         spent: 0,
         limit: 5 * USD,
+        repeats: 0,
         until: NOW + HOUR,
         who: "op".into(),
         why: "release".into(),
@@ -230,6 +231,7 @@ fn records_come_back() {
             measure: if kind == RecordKind::Ask { Measure::Minutes } else { Measure::Amount },
             spent: 10_020_000_000_000_000_001,
             limit: 10 * USD,
+            repeats: if kind == RecordKind::Ask { 3 } else { 0 },
             until: 5,
             who: "op".into(),
             why: "because".into(),
@@ -239,6 +241,20 @@ fn records_come_back() {
         let node = payload.items().next().unwrap();
         assert_eq!(BudgetRecord::read(&payload, node), Some(record));
     }
+}
+
+/// A record stands for the answers that have none of their own, whatever an upstream gateway says of their number.
+#[test]
+fn a_record_counts_its_repeats() {
+    let mut book = ledger("d: { scope: user, period: day, amount: 10 USD, action: deny }");
+    book.add("a", &names("ada"), spend(12), (NOW, &RunOwner::Here));
+    let record = ask(&book, "a", names("ada"), NOW).records.remove(0);
+    assert_eq!(record.repeats, 0);
+    let mut stops = |repeats| {
+        book.apply("a", &BudgetRecord { repeats, ..record.clone() }, NOW);
+        book.lines(&[], NOW)[0].stops
+    };
+    assert_eq!([stops(0), stops(4), stops(u64::MAX)], [1, 6, u64::MAX]);
 }
 
 /// Must not regress: made-up users of one account take bounded room: not that of another account, not that of a key with

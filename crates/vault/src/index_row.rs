@@ -134,6 +134,9 @@ pub struct BudgetDecision {
     pub spent: String,
     /// The limit, or what a grant adds to it, exact decimal.
     pub limit: String,
+    /// Number of equal answers since the last line that have none of their own; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u64>,
     /// The end of a grant; absent in other lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
@@ -152,7 +155,8 @@ impl BudgetDecision {
         let Self { name, scope, key, spent, limit, .. } = self;
         let Some(until) = &self.until else {
             let shadow = if self.shadow { ", shadow: not stopped" } else { "" };
-            return format!("{scope} {key} has used {spent} of {limit} {unit} (budget {name}{shadow})");
+            let repeats = self.repeats.map_or_else(String::new, |repeats| format!("; {repeats} more such answers"));
+            return format!("{scope} {key} has used {spent} of {limit} {unit} (budget {name}{shadow}{repeats})");
         };
         let budget = if name.is_empty() { format!("all budgets of scope {scope}") } else { format!("budget {name}") };
         let (who, why) = (self.who.as_deref().unwrap_or("-"), self.why.as_deref().unwrap_or("-"));

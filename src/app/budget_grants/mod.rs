@@ -114,8 +114,8 @@ impl BudgetGrants {
         let until = now.0.saturating_add(seconds.saturating_mul(1_000_000_000));
         let budget = request.budget.clone().unwrap_or_default();
         let (who, why, key) = (redact(who), redact(reason.trim()), shown.clone());
-        let (kind, shadow, spent) = (RecordKind::Grant, false, 0);
-        let record = BudgetRecord { kind, budget, scope, key, shadow, measure, spent, limit, until, who, why };
+        let (kind, shadow, spent, repeats) = (RecordKind::Grant, false, 0, 0);
+        let record = BudgetRecord { kind, budget, scope, key, shadow, measure, spent, limit, repeats, until, who, why };
         self.commit(account, &record, &names, now).await?;
         let (scope, until, raised) = (scope.as_str(), cut_to_minutes(&rfc3339(UnixNanos(until))), raised.join(", "));
         tracing::info!(client = record.who, scope, seconds, "a grant raised a budget");

@@ -52,8 +52,8 @@ impl BudgetsOf {
     fn apply(&self, kind: RecordKind, budget: &str, scope: Scope, key: &str) {
         let (budget, key, why) = (budget.to_owned(), key.to_owned(), "<b>the release</b>".to_owned());
         let (measure, limit, until) = (Measure::Amount, 5 * ATTO, NOW + 60 * MINUTE);
-        let (shadow, spent, who) = (false, 0, "ops".to_owned());
-        let record = BudgetRecord { kind, budget, scope, key, shadow, measure, spent, limit, until, who, why };
+        let (shadow, spent, repeats, who) = (false, 0, 0, "ops".to_owned());
+        let record = BudgetRecord { kind, budget, scope, key, shadow, measure, spent, limit, repeats, until, who, why };
         self.ledger.lock().apply("default", &record, NOW - 5 * MINUTE);
     }
 }

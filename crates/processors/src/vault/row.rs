@@ -148,6 +148,7 @@ fn budget_decision(columns: &Columns<'_>, record: BudgetRecord) -> BudgetDecisio
         measure: record.measure.as_str().to_owned(),
         spent,
         limit,
+        repeats: Some(record.repeats).filter(|repeats| *repeats > 0),
         until: (record.until > 0).then(|| rfc3339(UnixNanos(record.until))),
         who: text(&record.who),
         why: text(&record.why),

@@ -171,6 +171,7 @@ fn a_restart_knows_sums_and_grants() {
         measure: Measure::Amount,
         spent: 0,
         limit: 10_000_000_000_000_000,
+        repeats: 0,
         until: NOW.0 + 4 * HOUR,
         who: "token 1234".to_owned(),
         why: "release".to_owned(),
@@ -254,11 +255,11 @@ fn a_record_is_no_run() {
     let line = Line::priced(tracker(&json!({"run": {"scope": "run", "amount": "0.001 USD"}}), &meter), &meter, |_| {});
     play(&line, &[call(2, "s", &json!({}))]);
     let before = line.views();
-    let (who, why) = Default::default();
+    let (repeats, until, who, why) = Default::default();
     let (budget, key) = ("run".to_owned(), "r".to_owned());
     let (kind, scope, measure) = (RecordKind::Deny, Scope::Run, Measure::Amount);
     let stop =
-        BudgetRecord { kind, budget, scope, key, shadow: false, measure, spent: 2, limit: 1, until: 0, who, why };
+        BudgetRecord { kind, budget, scope, key, shadow: false, measure, spent: 2, limit: 1, repeats, until, who, why };
     for names in [of_session("s"), Names::default()] {
         let mut id = 100_u8;
         let wire = BudgetRecord::encode(std::slice::from_ref(&stop), &names, NOW.0, || {

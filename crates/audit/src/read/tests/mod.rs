@@ -99,7 +99,8 @@ fn decision(second: u32, span: &str, grant: Option<&str>) -> IndexRow {
     let (spent, limit, until) = (text("10.02"), text("10"), grant.map(text));
     let (who, why) = (grant.map(|_| text("ops")), grant.map(|_| text("the release")));
     let answer = text(answer);
-    let budget = BudgetDecision { answer, name, scope, key, shadow: false, measure, spent, limit, until, who, why };
+    let (shadow, repeats) = (false, None);
+    let budget = BudgetDecision { answer, name, scope, key, shadow, measure, spent, limit, repeats, until, who, why };
     (row.tail.kind, row.tail.budget) = (Some(RowKind::Decision), Some(Box::new(budget)));
     row
 }

@@ -7,10 +7,10 @@ use redaction::RedactionIdPolicy;
 use vault::index_row::BudgetDecision;
 
 fn stop(budget: &str, scope: Scope, key: &str) -> BudgetRecord {
-    let (who, why) = Default::default();
+    let (repeats, until, who, why) = Default::default();
     let (kind, measure, budget, key) = (Kind::Deny, Measure::Amount, budget.to_owned(), key.to_owned());
     let (spent, limit) = (10_020_000_000_000_000_000, 10_000_000_000_000_000_000);
-    BudgetRecord { kind, budget, scope, key, shadow: false, measure, spent, limit, until: 0, who, why }
+    BudgetRecord { kind, budget, scope, key, shadow: false, measure, spent, limit, repeats, until, who, why }
 }
 
 fn grant(key: &str, why: &str) -> BudgetRecord {
@@ -51,7 +51,11 @@ fn a_stop_is_a_line_of_its_session() {
     assert_eq!(tail.user_key, Some(bench.ids.pseudonym("default", "ada@example.com")), "erasures find the line by it");
     let budget = tail.budget.as_deref().expect("a budget");
     assert_eq!(budget.describe(), "run r1 has used 10.02 of 10 USD (budget one-run)");
-    assert_eq!((&budget.until, &budget.who, &budget.why), (&None, &None, &None));
+    assert_eq!((&budget.until, &budget.who, &budget.why, budget.repeats), (&None, &None, &None, None));
+    let repeated = BudgetRecord { repeats: 7, ..stop("one-run", Scope::Run, "r1") };
+    let repeated = bench.pass_payload(payload(&[repeated], &named()), trusted());
+    let repeated = serde_json::to_value(&repeated.rows[0]).expect("json");
+    assert_eq!((vault::testing::schema::broken(&repeated), &repeated["budget"]["repeats"]), (vec![], &json!(7)));
     let line = serde_json::to_value(&out.rows[0]).expect("json");
     assert_eq!(vault::testing::schema::broken(&line), Vec::<String>::new());
     let mut other = line.clone();
