@@ -19,7 +19,7 @@ use net::{BodyLimits, Endpoint, listen, server_tls};
 const READ_TIMES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 /// Longest `answer_within`: agents wait for it.
 const MAX_ANSWER_TIME: Duration = Duration::from_secs(60);
-const DEFAULT_SAVE_WORK: [&str; 6] = ["git add", "git commit", "git stash", "git status", "git diff", "git push"];
+const DEFAULT_SAVE_WORK: [&str; 5] = ["git add", "git commit", "git stash", "git status", "git push"];
 
 kernel::with_defaults! {
     /// Receives the events of Claude Code's HTTP hooks, each as a span of the pipelines for traces. With `budgets`, an
@@ -42,7 +42,7 @@ kernel::with_defaults! {
         pub budget_tokens: BTreeMap<String, Vec<Secret>>,
         /// Commands by which an agent saves its work when a budget has stopped it. Only a single command counts,
         /// without operators, redirections or substitutions; of the defaults with harmless options, of any other
-        /// exactly as it is written here. Default: `git add`, `commit`, `stash`, `status`, `diff` and `push`.
+        /// exactly as it is written here. Default: `git add`, `commit`, `stash`, `status` and `push`.
         pub save_work: Vec<String> = DEFAULT_SAVE_WORK.map(str::to_owned).to_vec(),
         /// Certificate and key. Without this key the port serves plain text.
         pub tls: Option<PortTls>,

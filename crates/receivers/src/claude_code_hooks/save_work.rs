@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 /// Longest command, in bytes.
 const MAX_COMMAND_BYTES: usize = 64 * 1024;
-/// Characters without a meaning for a shell, but for patterns of file names, beside letters and digits.
-const PLAIN: &str = "-_./:=@+,~*?";
+/// Characters without a meaning for a shell, beside letters and digits. Patterns have one: the name of a file that fits
+/// can be an option.
+const PLAIN: &str = "-_./:=@+,~";
 /// Characters that some shell reads as more than text within quotes of each kind.
 const NOT_IN_SINGLE: [char; 5] = ['\\', '&', '|', '<', '>'];
 const NOT_IN_DOUBLE: [char; 3] = ['\\', '$', '`'];
@@ -24,26 +25,38 @@ enum SavingWords {
 }
 
 /// A command, with the options that it may have.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SavingCommand {
     command: String,
     options: Vec<String>,
     words: SavingWords,
+    /// What the first word after the command must be, unless it is an option; empty: anything.
+    #[serde(default)]
+    first: Vec<String>,
+    /// Options of which one must be there; empty: none.
+    #[serde(default)]
+    needs: Vec<String>,
 }
 
 impl SavingCommand {
     /// Whether these words are the command.
     fn fits(&self, words: &[String]) -> bool {
         let mut words = words.iter();
-        self.command.split(' ').all(|wanted| words.next().is_some_and(|word| word == wanted))
-            && words.all(|word| self.takes(word))
+        if !self.command.split(' ').all(|wanted| words.next().is_some_and(|word| word == wanted)) {
+            return false;
+        }
+        let rest = words.as_slice();
+        let mut options = rest.iter().take_while(|word| *word != "--");
+        let is_known = |first: &String| first.starts_with('-') || self.first.is_empty() || self.first.contains(first);
+        rest.iter().all(|word| self.takes(word))
+            && rest.first().is_none_or(is_known)
+            && (self.needs.is_empty() || options.any(|word| self.needs.iter().any(|needed| is_option(word, needed))))
     }
 
     fn takes(&self, word: &str) -> bool {
         if word.starts_with('-') {
-            let name = word.split_once('=').map_or(word, |(name, _)| name);
-            return self.options.iter().any(|option| option == name);
+            return self.options.iter().any(|option| is_option(word, option));
         }
         match self.words {
             SavingWords::None => false,
@@ -54,6 +67,11 @@ impl SavingCommand {
             }
         }
     }
+}
+
+/// Whether the word is this option of the table. One that ends with `=` must have its value in the same word.
+fn is_option(word: &str, option: &str) -> bool {
+    word.strip_prefix(option).is_some_and(|rest| option.ends_with('=') || rest.is_empty() || rest.starts_with('='))
 }
 
 /// The commands of a receiver's `save_work`.
@@ -70,7 +88,8 @@ impl SaveWork {
             let words = simple_words(entry).filter(|words| words.iter().all(|word| !word.contains(' ')));
             let command = words.filter(|words| !words.is_empty()).ok_or(index)?.join(" ");
             let listed = table.iter().find(|listed| listed.command == command);
-            let exactly = || SavingCommand { command, options: Vec::new(), words: SavingWords::None };
+            let words = SavingWords::None;
+            let exactly = || SavingCommand { command, words, ..SavingCommand::default() };
             Ok(listed.cloned().unwrap_or_else(exactly))
         };
         entries.iter().enumerate().map(read).collect::<Result<_, _>>().map(Self)
