@@ -44,6 +44,9 @@ pub(super) fn read_question(body: &[u8]) -> Result<Question, RequestRefusal> {
         return Err(malformed("`trace` must have 32 hex digits"));
     }
     let names: Names = serde_json::from_value(asked.into()).map_err(|_| malformed(MALFORMED))?;
+    if names.run.is_some() && names.session.is_none() {
+        return Err(malformed("`run` needs `session`: runs are known within their session"));
+    }
     Ok(Question { names, trace, can_ask, ..Question::default() })
 }
 
