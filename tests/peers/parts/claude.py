@@ -361,8 +361,10 @@ def stopped(work):
     threading.Thread(target=model.shutdown).start()
     until("delivered", gateway.drained, 60)
     decisions = [item["attributes"] for signal, item in sink.items() if signal == "traces" and item["name"] == "tollgate.budget.decision"]
-    answers = collections.Counter((one["tollgate.budget.decision"], one.get("tollgate.budget.name")) for one in decisions)
-    check("budgets: each stop and the grant is a decision", answers[("deny", "one-session")] == 3 and answers.total() == 4, str(decisions))
+    # stops within ten seconds share a record: the last ones may have none yet
+    stops = [1 + int(one.get("tollgate.budget.repeats", 0)) for one in decisions
+             if (one["tollgate.budget.decision"], one.get("tollgate.budget.name")) == ("deny", "one-session")]
+    check("budgets: the stops and the grant are decisions", 1 <= sum(stops) <= 3 and len(decisions) == len(stops) + 1, str(decisions))
     gateway.ends("budgets")
 
 

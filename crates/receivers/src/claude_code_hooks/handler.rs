@@ -28,7 +28,7 @@ use net::listen::{ReplyBody, RequestHandler};
 use net::{BodyLimits, ClientAddress, ContentEncoding, SlowUploads};
 use otlp::Signal;
 use otlp::status::GrpcCode;
-use pipeline::{BytePermit, Outcome, Reason, Trust};
+use pipeline::{BytePermit, Outcome, Reason};
 
 /// While an event is translated, its texts are held as attributes and as the request; both are charged.
 const COPIES: usize = 2;
@@ -101,6 +101,10 @@ impl HookPort {
         }
         let request = KnownRequest { parts, sender: sender.insert(self.identify(parts, route).await?) };
         self.port.check_signal(Signal::Traces)?;
+        // An agent whose hook is refused would go on; a proxy has its own setting for that.
+        if !matches!(route, HookRoute::Hook(_)) {
+            self.port.check_question_rate(&request.sender.account)?;
+        }
         match route {
             HookRoute::Hook(client) => self.answer_hook(client, request, body).await,
             HookRoute::Budget => {
@@ -160,8 +164,11 @@ impl HookPort {
         let encoding = check_json(parts)?;
         let tally = self.port.tally();
         let read = self.read_event(client, &tally, (&sender.account, encoding), body).await;
-        let read = read.map_err(|refusal| self.port.charge_refused_body(&sender.account, &tally, refusal));
-        let (event, mut asked) = read?;
+        // who only asks takes nothing from the rate of the account's telemetry
+        let (event, mut asked) = read.map_err(|refusal| match client.stores_events() {
+            true => self.port.charge_refused_body(&sender.account, &tally, refusal),
+            false => refusal,
+        })?;
         let answer = match &mut asked {
             Some(AskedEvent { question, .. }) => {
                 sign_question(question, sender)?;
@@ -190,18 +197,30 @@ impl HookPort {
         Ok(answer)
     }
 
-    /// Commits the records of an answer. A failure is logged and counted, and changes no answer.
+    /// Commits the answer's records, but for repeats. A failure is logged and counted, and changes no answer.
     async fn commit_records(&self, question: Option<&Question>, answer: &Answer, request: KnownRequest<'_>) {
-        let Some(question) = question.filter(|_| !answer.records.is_empty()) else { return };
-        let records = self.questions.encode_records(&answer.records, question, self.clock.now().0);
+        let Some(question) = question else { return };
+        let now = self.clock.now().0;
+        let records = self.questions.new_records(&question.account, &answer.records, now);
+        if records.is_empty() {
+            return;
+        }
+        let encoded = Bytes::from(self.questions.encode_records(&records, question, now));
+        let mut is_handed_in = false;
         let commit = async {
             let mut permit = BytePermit::new();
-            let charged = self.port.context.inlet.charge(&mut permit, records.len()).await;
+            let charged = self.port.context.inlet.charge(&mut permit, encoded.len()).await;
             charged.map_err(|outcome| RequestRefusal::from_outcome(&outcome))?;
-            let records = ChargedBody { bytes: Bytes::from(records), permit };
-            self.port.submit_as(Trust::Internal, Signal::Traces, request.sender, records).await
+            is_handed_in = true;
+            self.port.submit_own(Signal::Traces, request.sender, ChargedBody { bytes: encoded, permit }).await
         };
-        self.note_failure(self.await_commit(commit).await, request);
+        let commit = self.await_commit(commit).await;
+        // the engine goes on with what it has and is only late
+        let is_late = |refusal: &RequestRefusal| is_handed_in && refusal.label == Reason::TimedOut.label();
+        if commit.as_ref().is_err_and(|refusal| !is_late(refusal)) {
+            self.questions.take_back(&question.account, &records);
+        }
+        self.note_failure(commit, request);
     }
 
     /// Logs and counts a commit that failed beside an answer.
@@ -262,13 +281,11 @@ impl HookPort {
 
     /// Reads the body of a question in JSON.
     async fn read_question(&self, request: KnownRequest<'_>, body: &mut Incoming) -> Result<Bytes, RequestRefusal> {
-        let KnownRequest { parts, sender } = request;
-        let encoding = check_json(parts)?;
+        let encoding = check_json(request.parts)?;
         let tally = self.port.tally();
         let limits = BodyLimits { wire: MAX_QUESTION_BYTES, inflated: MAX_QUESTION_BYTES, ..self.port.limits };
         let intake = BodyCollector { limits: &limits, ..self.port.intake(&tally) };
-        let read = ReceiverPort::read_inflated(&intake, encoding, body).await;
-        read.map(|read| read.bytes).map_err(|refusal| self.port.charge_refused_body(&sender.account, &tally, refusal))
+        ReceiverPort::read_inflated(&intake, encoding, body).await.map(|read| read.bytes)
     }
 }
 

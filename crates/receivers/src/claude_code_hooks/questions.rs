@@ -21,10 +21,23 @@ use pipeline::ClientIdentity;
 
 /// Sessions whose last note is remembered.
 const MAX_NOTED: usize = 1 << 14;
+/// Keys of budgets whose last record is remembered.
+const MAX_RECORDED: usize = 1 << 14;
+/// A record also stands for the equal answers of this time after it, in ns.
+const RECORD_INTERVAL: u64 = 10_000_000_000;
 /// [`budgets::BudgetUse::share`] of a tenth of a limit.
 const TENTH: u32 = 1_000;
 
 type NoteKey = [u8; 16];
+
+/// The last record of an answer.
+#[derive(Clone, Copy, Default)]
+struct LastRecord {
+    /// Unix ns; `None`: it was not committed.
+    at: Option<u64>,
+    /// Equal answers without a record since then.
+    repeats: u64,
+}
 
 /// See the module.
 pub(super) struct BudgetQuestions {
@@ -32,6 +45,8 @@ pub(super) struct BudgetQuestions {
     save_work: SaveWork,
     /// The last note of each session.
     noted: Mutex<BoundedMap<NoteKey, NoteKey, MAX_NOTED>>,
+    /// The last record of each account, budget, key, answer and `shadow`.
+    recorded: Mutex<BoundedMap<NoteKey, LastRecord, MAX_RECORDED>>,
     /// Makes ids of records differ.
     ids: AtomicU64,
 }
@@ -44,7 +59,7 @@ pub(super) struct AskedEvent {
 
 impl BudgetQuestions {
     pub(super) fn new(desk: Option<Arc<dyn BudgetDesk>>, save_work: SaveWork) -> Self {
-        Self { desk, save_work, noted: Mutex::default(), ids: AtomicU64::default() }
+        Self { desk, save_work, noted: Mutex::default(), recorded: Mutex::default(), ids: AtomicU64::default() }
     }
 
     pub(super) fn has_budgets(&self) -> bool {
@@ -85,11 +100,6 @@ impl BudgetQuestions {
         if answer.notes.is_empty() {
             return String::new();
         }
-        let digest = |parts: &[&str]| {
-            let mut hash = Sha256::new();
-            hash.update_list(parts.iter().copied());
-            hash.finalize().first_chunk().copied().unwrap_or_default()
-        };
         let text = escape_unsafe(&answer.notes.join(" "));
         let budgets: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
         let tenths = answer.budgets.iter().map(|used| used.share() / TENTH).max().unwrap_or(0).to_string();
@@ -103,6 +113,38 @@ impl BudgetQuestions {
         text
     }
 
+    /// The records to commit at `now`: who goes on asking above a limit must not fill the spool and the vault.
+    pub(super) fn new_records(&self, account: &str, records: &[BudgetRecord], now: u64) -> Vec<BudgetRecord> {
+        let mut recorded = self.recorded.lock();
+        let mut new = Vec::new();
+        for record in records {
+            let id = record_id(account, record);
+            let LastRecord { at, repeats } = recorded.get(&id).copied().unwrap_or_default();
+            // a clock that was set back does not make the time longer
+            let is_repeat = at.is_some_and(|at| now.abs_diff(at) < RECORD_INTERVAL);
+            let next = match is_repeat {
+                true => LastRecord { at, repeats: repeats.saturating_add(1) },
+                false => LastRecord { at: Some(now), repeats: 0 },
+            };
+            recorded.insert_for(account, id, next, 1);
+            if !is_repeat {
+                new.push(BudgetRecord { repeats, ..record.clone() });
+            }
+        }
+        new
+    }
+
+    /// Notes that these records were not committed: the next ones count their answers.
+    pub(super) fn take_back(&self, account: &str, records: &[BudgetRecord]) {
+        let mut recorded = self.recorded.lock();
+        for record in records {
+            let id = record_id(account, record);
+            let since = recorded.get(&id).map_or(0, |last| last.repeats);
+            let repeats = record.repeats.saturating_add(since).saturating_add(1);
+            recorded.insert_for(account, id, LastRecord { at: None, repeats }, 1);
+        }
+    }
+
     /// The request of the answer's records at `now`, unix ns.
     pub(super) fn encode_records(&self, records: &[BudgetRecord], question: &Question, now: u64) -> Vec<u8> {
         let id = || {
@@ -113,6 +155,17 @@ impl BudgetQuestions {
         };
         BudgetRecord::encode(records, &question.names, now, id)
     }
+}
+
+fn digest(parts: &[&str]) -> NoteKey {
+    let mut hash = Sha256::new();
+    hash.update_list(parts.iter().copied());
+    hash.finalize().first_chunk().copied().unwrap_or_default()
+}
+
+fn record_id(account: &str, record: &BudgetRecord) -> NoteKey {
+    let shadow = if record.shadow { "shadow" } else { "" };
+    digest(&[account, &record.budget, &record.key, record.kind.as_str(), shadow])
 }
 
 /// Makes the question one of the sender: its account, and the ids that its credential proves.

@@ -45,11 +45,12 @@ pub(crate) struct ReceiverContext {
 impl ReceiverContext {
     /// Submits a request. If a drain ends first, the outcome is `shutting_down`, although the request may still
     /// succeed.
-    async fn submit(&self, submission: Submission) -> Outcome {
+    async fn submit(&self, submission: Submission, is_own: bool) -> Outcome {
         let mut drain_ending = self.drain_ending.clone();
+        let answer = if is_own { self.inlet.submit_own(submission) } else { self.inlet.submit(submission) };
         tokio::select! {
             biased;
-            outcome = self.inlet.submit(submission) => outcome,
+            outcome = answer => outcome,
             _ = drain_ending.wait_for(|is_ending| *is_ending) => Reason::ShuttingDown.outcome(),
         }
     }
@@ -186,6 +187,12 @@ impl ReceiverPort {
         self.context.inlet.admit(account).map_err(|outcome| RequestRefusal::from_outcome(&outcome))
     }
 
+    /// Refuses, before reading it, a question over the account's rate of questions.
+    pub(crate) fn check_question_rate(&self, account: &Arc<str>) -> Result<(), RequestRefusal> {
+        let admitted = self.context.inlet.admit_question(account);
+        admitted.map_err(|outcome| RequestRefusal::from_outcome(&outcome))
+    }
+
     /// Submits one complete request of `sender`. An empty request succeeds without reaching the engine.
     pub(crate) async fn submit(
         &self,
@@ -193,16 +200,25 @@ impl ReceiverPort {
         sender: &Sender,
         request: ChargedBody,
     ) -> Result<PartialResult, RequestRefusal> {
-        self.submit_as(self.context.trust, signal, sender, request).await
+        self.hand_in(signal, sender, request, false).await
     }
 
-    /// Like [`ReceiverPort::submit`], for a request that is trusted in this way.
-    pub(crate) async fn submit_as(
+    /// Like [`ReceiverPort::submit`], for a request that tollgate made itself about the sender.
+    pub(crate) async fn submit_own(
         &self,
-        trust: Trust,
         signal: Signal,
         sender: &Sender,
         request: ChargedBody,
+    ) -> Result<PartialResult, RequestRefusal> {
+        self.hand_in(signal, sender, request, true).await
+    }
+
+    async fn hand_in(
+        &self,
+        signal: Signal,
+        sender: &Sender,
+        request: ChargedBody,
+        is_own: bool,
     ) -> Result<PartialResult, RequestRefusal> {
         if request.bytes.is_empty() {
             return Ok(None);
@@ -217,11 +233,11 @@ impl ReceiverPort {
             identity: sender.identity.clone(),
             receiver: Arc::clone(&context.id),
             transport: self.transport,
-            trust,
+            trust: if is_own { Trust::Internal } else { context.trust },
             effects: Vec::new(),
             source_record: None,
         };
-        let outcome = context.submit(submission).await;
+        let outcome = context.submit(submission, is_own).await;
         self.meters.count_items(signal, items, &outcome);
         reply::partial_or_refusal(&outcome)
     }

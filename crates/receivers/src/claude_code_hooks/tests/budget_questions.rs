@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use serde_json::{Value, json};
 
-use super::sockets::{BUSY_TOKEN, Rig, Sent, TOKEN};
+use super::sockets::{BUSY_TOKEN, Rig, SLOW_TOKEN, Sent, TOKEN};
 use super::{ExportTraceServiceRequest, NOON, event, text};
 use budgets::config::Budget;
 use budgets::{
@@ -80,6 +80,7 @@ fn denial() -> Answer {
         measure: Measure::ToolCalls,
         spent: 102,
         limit: 100,
+        repeats: 0,
         until: 0,
         who: String::new(),
         why: String::new(),
@@ -272,8 +273,7 @@ async fn refused_commits_stop_the_agent_all_the_same() {
         let (status, body) = rig.send(&hook("claude-code", BUSY_TOKEN, tool_call("CANARY"))).await;
         assert!(status == 200 && body.contains(r#""deny""#), "{status} {body}");
     }
-    let record = ("busy", RECORD_SPAN);
-    assert_eq!(stored(&rig), pairs(&[("busy", "claude_code.tool.pre"), record, record, record]));
+    assert_eq!(stored(&rig), pairs(&[("busy", "claude_code.tool.pre"), ("busy", RECORD_SPAN)]));
     desk.answers(Answer::allow());
     assert_eq!(
         rig.send(&hook("claude-code", BUSY_TOKEN, tool_call("x"))).await.0,
@@ -285,6 +285,97 @@ async fn refused_commits_stop_the_agent_all_the_same() {
         assert!(metrics.contains(labels), "{labels}: {metrics}");
     }
     assert!(!metrics.contains("CANARY"));
+}
+
+/// Spans of records that reached the engine: account, key, and the answers that each stands for.
+fn take_records(rig: &Rig) -> Vec<(String, String, u64)> {
+    let mut all = Vec::new();
+    for one in rig.engine.take_requests() {
+        let payload = otlp::Payload::parse(otlp::Signal::Traces, one.wire).unwrap_or_else(|_| panic!("our own bytes"));
+        let read = payload.items().filter_map(|node| BudgetRecord::read(&payload, node));
+        all.extend(read.map(|record| (one.account.clone(), record.key, record.repeats)));
+    }
+    all
+}
+
+fn of_key(key: &str) -> Answer {
+    let mut answer = denial();
+    answer.records[0].key = key.to_owned();
+    answer
+}
+
+/// A record stands for the equal answers of ten seconds, so that nobody fills the spool and the vault by asking above a
+/// limit. Seen failing: with the key missing in the record's id, without `take_back`, and with a clock that goes back.
+#[tokio::test]
+async fn repeated_answers_share_a_record() {
+    let clock = ManualClock::at(UnixNanos(NOON));
+    let (rig, desk) = rig_at(Arc::clone(&clock) as Arc<dyn Clock>, true).await;
+    let ask = |token| Sent { path: "/v1/budget", token, body: "{}".to_owned(), ..Sent::default() };
+    let codex = || hook("codex", ASKER, tool_call("x"));
+    let record = |account: &str, key: &str, repeats| (account.to_owned(), key.to_owned(), repeats);
+    desk.answers(of_key("r1"));
+    for _ in 0..20 {
+        assert!(rig.send(&ask(ASKER)).await.1.contains(r#""deny""#), "a repeat is the same answer");
+        assert!(rig.send(&codex()).await.1.contains(r#""deny""#));
+    }
+    assert_eq!(take_records(&rig), [record("acme", "r1", 0)]);
+    rig.send(&ask(SLOW_TOKEN)).await;
+    desk.answers(of_key("r2"));
+    rig.send(&codex()).await;
+    let mut other = of_key("r1");
+    other.records[0].shadow = true;
+    desk.answers(other.clone());
+    rig.send(&codex()).await;
+    (other.records[0].shadow, other.records[0].kind) = (false, RecordKind::Ask);
+    desk.answers(other.clone());
+    rig.send(&codex()).await;
+    other.records[0].budget = "two".to_owned();
+    desk.answers(other);
+    rig.send(&codex()).await;
+    let r1 = || record("acme", "r1", 0);
+    assert_eq!(take_records(&rig), [record("slow", "r1", 0), record("acme", "r2", 0), r1(), r1(), r1()]);
+    desk.answers(of_key("r1"));
+    clock.advance(Duration::from_secs(9));
+    rig.send(&codex()).await;
+    assert_eq!(take_records(&rig), []);
+    clock.advance(Duration::from_secs(1));
+    rig.send(&codex()).await;
+    rig.send(&codex()).await;
+    assert_eq!(take_records(&rig), [record("acme", "r1", 40)]);
+    clock.advance(Duration::from_secs(10));
+    rig.engine.outcomes.lock().push_back(Reason::SpoolFull.outcome());
+    rig.send(&codex()).await;
+    assert_eq!(take_records(&rig), [record("acme", "r1", 1)], "refused by the spool");
+    rig.send(&codex()).await;
+    assert_eq!(take_records(&rig), [record("acme", "r1", 2)], "the answers of the lost record are not lost");
+    clock.set_back(Duration::from_secs(3600));
+    rig.send(&codex()).await;
+    assert_eq!(take_records(&rig), [record("acme", "r1", 0)], "a clock that is set back silences nobody for an hour");
+}
+
+/// Who may only ask can't use up the rate of its account's telemetry. Seen failing: with records and refused bodies
+/// charged, and without the rate of questions.
+#[tokio::test]
+async fn questions_take_nothing_from_telemetry() {
+    let (rig, desk) = rig().await;
+    desk.answers(denial());
+    let ask = |token, body: &str| Sent { path: "/v1/budget", token, body: body.to_owned(), ..Sent::default() };
+    let stop = |token| Sent { token, ..Sent::default() };
+    desk.answers(denial());
+    assert_eq!(rig.send(&ask(SLOW_TOKEN, "{}")).await.0, 200);
+    assert_eq!(take_records(&rig).len(), 1);
+    assert_eq!(rig.send(&ask(SLOW_TOKEN, &"x".repeat(70_000))).await.0, 413);
+    assert_eq!(rig.send(&hook("codex", SLOW_TOKEN, "x".repeat(70_000))).await.0, 400);
+    assert_eq!(rig.send(&stop(SLOW_TOKEN)).await.0, 200, "nothing is owed");
+    assert_eq!(rig.send(&stop(SLOW_TOKEN)).await.0, 429, "the event is");
+    let check = |token| Sent { path: "/v1/budget/check", ..ask(token, "") };
+    let asked = [rig.send(&ask(BUSY_TOKEN, "{}")).await.0, rig.send(&ask(BUSY_TOKEN, "{}")).await.0];
+    assert_eq!((asked, rig.send(&check(BUSY_TOKEN)).await.0), ([200, 429], 429));
+    for client in ["codex", "gemini", "cursor"] {
+        let call = json!({"session_id": "s1", "conversation_id": "s1", "hook_event_name": "PreToolUse"}).to_string();
+        assert_eq!(rig.send(&hook(client, BUSY_TOKEN, call)).await.0, 200, "{client} would go on");
+    }
+    assert_eq!(rig.send(&stop(BUSY_TOKEN)).await.0, 200, "telemetry has its own rate");
 }
 
 /// Huge, malformed and repeated hooks.
@@ -317,7 +408,7 @@ async fn hostile_hooks_are_survived() {
             (span.name.clone(), span.trace_id.clone(), span.span_id.clone())
         }));
     }
-    assert_eq!(ids.len(), 4, "one event, and a record of each answer: {ids:?}");
+    assert_eq!(ids.len(), 1, "one event, whose record is there: {ids:?}");
 }
 
 /// A session reads a note once, and again with the next tenth of the budget; another session gets its own.
@@ -361,6 +452,7 @@ async fn proxies_ask_in_json() {
     for (expected, body) in [
         (400, r#"{"account":"CANARY"}"#.to_owned()),
         (400, r#"{"user":7}"#.to_owned()),
+        (400, r#"{"run":"CANARY","trace":"0af7651916cd43dd8448eb211c80319c"}"#.to_owned()),
         (400, r#"{"user":""}"#.to_owned()),
         (400, format!(r#"{{"user":"{long}"}}"#)),
         (400, r#"{"user":"a\u0000b"}"#.to_owned()),
@@ -407,6 +499,8 @@ async fn envoy_asks_in_headers() {
     assert_eq!(desk.take()[0].trace, None);
     let twice = "x-tollgate-user: a\r\nx-tollgate-user: b\r\n";
     assert_eq!(rig.send(&check("POST", twice)).await.0, 400);
+    let (status, body) = rig.send(&check("POST", "x-tollgate-run: CANARY\r\n")).await;
+    assert!(status == 400 && body.contains("`run` needs `session`") && !body.contains("CANARY"), "{status} {body}");
     assert_eq!(rig.send(&Sent { path: "/v1/budget/checks", ..check("POST", "") }).await.0, 404);
     assert!(desk.take().is_empty());
     assert!(rig.engine.holds_answers.load(Ordering::SeqCst) || stored(&rig) == pairs(&[("acme", RECORD_SPAN)]));

@@ -24,6 +24,8 @@ use telemetry::Meter;
 pub(super) const TOKEN: &str = "token-of-acme-0123";
 /// Of an account that may send one request a second.
 pub(super) const BUSY_TOKEN: &str = "token-of-busy-0123";
+/// Of an account that may send one byte a second.
+pub(super) const SLOW_TOKEN: &str = "token-of-slow-0123";
 pub(super) const PATH: &str = "/v1/hooks/claude-code";
 const LIMIT: usize = 300_000;
 
@@ -47,10 +49,11 @@ impl Rig {
         desk: Option<Arc<dyn BudgetDesk>>,
     ) -> Self {
         config["endpoint"] = "127.0.0.1:0".into();
-        config["auth"]["tokens"] = json!({"acme": [TOKEN], "busy": [BUSY_TOKEN]});
+        config["auth"]["tokens"] = json!({"acme": [TOKEN], "busy": [BUSY_TOKEN], "slow": [SLOW_TOKEN]});
         let settings = serde_json::from_value::<ClaudeCodeHooksConfig>(config).expect("readable").settings();
         let limit = RateLimit { requests: Some(1.0), bytes: None, burst: Duration::ZERO };
-        let rates = RateLimits { named: [("busy".into(), limit)].into(), ..RateLimits::default() };
+        let slow = RateLimit { requests: None, bytes: Some(1.0), burst: Duration::ZERO };
+        let rates = RateLimits { named: [("busy".into(), limit), ("slow".into(), slow)].into(), others: None };
         let budget = ByteBudget::new(64 << 20, Duration::from_millis(20));
         let (engine, inlet) = FakeEngine::start("claude_code_hooks", budget, rates, Arc::clone(&clock));
         engine.holds_answers.store(!open, Ordering::SeqCst);
