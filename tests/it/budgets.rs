@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use config::env::OtherMachineLookup;
 use kernel::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
+use tollgate::app::resolve;
 
 use crate::client::{self, attributes, output, status_and_body};
 use crate::gateway;
@@ -144,4 +146,53 @@ async fn a_grant_raises_a_limit() {
         "{record}"
     );
     assert!(!sent.contains("forged"), "{sent}");
+}
+
+/// What `validate` says of a gateway whose hooks ask these budgets, in a pipeline with these processors.
+fn told(hooks: &Value, budgets: &Value, steps: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = json!({ "receivers": ["claude_code_hooks"], "processors": steps, "exporters": ["file"] });
+    let mut receiver = json!({ "endpoint": "127.0.0.1:0" });
+    receiver["auth"] = hooks.clone();
+    let all = json!({ "receivers": { "claude_code_hooks": receiver }, "processors": { "runs": { "budgets": budgets } },
+        "service": { "pipelines": { "traces/hooks": pipeline } } });
+    let config = gateway::configuration(folder.path(), &all);
+    let read = resolve::resolve_config("test", &config, &OtherMachineLookup, folder.path());
+    let warnings = read.source.render(&read.warnings, false);
+    read.result.map_or_else(|problems| read.source.render(&problems, false), |_| String::new()) + &warnings
+}
+
+/// An answer of which no ledger learns is an error; a budget that refuses each first prompt is warned of.
+/// Seen failing: without each of the checks.
+#[test]
+fn hooks_ask_budgets_that_learn_of_it_and_can_know_them() {
+    let tokens = json!({ "tokens": { "acme": ["token-of-acme-0123"] } });
+    let users = json!({ "users": { "ann": { "account": "acme", "tokens": ["token-of-ann-01234"] } } });
+    let budget = |scope: &str, more: &Value| {
+        let mut budget = json!({ "scope": scope, "amount": "5 USD", "action": "deny" });
+        budget.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "b": budget })
+    };
+    let (lost, early) = ("add `runs` to the `processors`", "refuses the first prompt of each session");
+    let with_runs = ["normalize", "cost", "runs", "vault", "redact"];
+    let plain = budget("user", &json!({}));
+    assert!(!told(&tokens, &plain, &with_runs).contains(lost));
+    let found = told(&tokens, &plain, &["normalize", "cost", "vault", "redact"]);
+    assert!(found.contains(lost) && found.contains("receivers.claude_code_hooks"), "{found}");
+    let without = told(&tokens, &json!({}), &["normalize", "cost", "vault", "redact"]);
+    assert!(!without.contains(lost), "{without}");
+    let strict = json!({ "on_unknown": "deny" });
+    for (scope, of_tokens, of_users) in [
+        ("user", true, false),
+        ("tenant", true, false),
+        ("feature", true, true),
+        ("issue", true, true),
+        ("session", false, false),
+        ("account", false, false),
+    ] {
+        let told = [&tokens, &users].map(|hooks| told(hooks, &budget(scope, &strict), &with_runs).contains(early));
+        assert_eq!(told, [of_tokens, of_users], "{scope}");
+    }
+    let shadow = json!({ "on_unknown": "deny", "shadow": true });
+    assert!(!told(&tokens, &budget("user", &shadow), &with_runs).contains(early), "it stops nobody");
 }
