@@ -123,7 +123,7 @@ async fn a_grant_raises_a_limit() {
     assert!(out.starts_with(&format!("user {key} may use 10 USD more until ")) && out.contains("dev-daily"), "{out}");
     let granted = line_of_user(admin, |line| line["grants"][0]["extra"] == "10");
     assert_eq!((&granted["uses"][0]["limit"], &granted["over"]), (&json!("10.01"), &json!(false)), "no forged grant");
-    let why = granted["grants"][0]["why"].as_str().unwrap();
+    let why = granted["grants"][0]["reason"].as_str().unwrap();
     assert!(why.starts_with("the release, says ") && !why.contains('@'), "{why}");
     let runs: Value = serde_json::from_str(&get(admin, "/api/runs")).unwrap();
     assert_eq!(runs["runs"].as_array().unwrap().len(), 1, "a record is no run: {runs}");

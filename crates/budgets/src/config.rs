@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use config::{FieldProblem, glob};
 use rates::Usd;
 
+use crate::names::Names;
 pub use crate::period::Period;
-use crate::{Action, Measure, Names, Scope};
+use crate::words::{Action, Measure, Scope};
 
 /// Maximum number of budgets: each is looked at for each call and each question.
 const MAX_BUDGETS: usize = 100;

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use kernel::bounded_map::BoundedMap;
 use runs::RunOwner;
 
-use crate::answer::{Answer, BudgetUse, Known, Names, Question, Usage};
+use crate::answer::{Answer, BudgetUse};
 use crate::config::{Budget, MatchBilling, OnUnknown};
+use crate::names::{Known, Names, Question, Usage};
 use crate::period::Period;
 use crate::record::{BudgetRecord, RecordKind};
 use crate::sentence::{advice, unknown_sentence, use_sentence};
-use crate::{Action, Measure, Scope, Verdict};
+use crate::words::{Action, Measure, Scope, Verdict};
 
 const MAX_KEYS: usize = 50_000;
 /// Those that end last.
@@ -49,8 +50,8 @@ pub struct Grant {
     pub extra: i128,
     /// Unix ns.
     pub until: u64,
-    pub who: String,
-    pub why: String,
+    pub granted_by: String,
+    pub reason: String,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -58,8 +59,8 @@ struct PeriodSum {
     atto_usd: i128,
     model_calls: u64,
     tool_calls: u64,
-    /// For each threshold that is reached (`warn_at`, then the limit), when, unix ns, and the replica whose batch reached
-    /// it ("" is this one).
+    /// For each threshold that is reached (`warn_at`, then the limit), when, unix ns, and the replica whose batch
+    /// reached it ("" is this one).
     reached: Vec<(u64, String)>,
 }
 
@@ -196,7 +197,7 @@ impl Ledger {
 
     /// Applies the record of an answer or a grant that was committed at `at`.
     pub fn apply(&mut self, account: &str, record: &BudgetRecord, at: u64) {
-        let BudgetRecord { budget, scope, key, measure, limit, until, who, why, .. } = record.clone();
+        let BudgetRecord { budget, scope, key, measure, limit, until, granted_by, reason, .. } = record.clone();
         if record.kind != RecordKind::Grant {
             if let Some(index) = self.budgets.iter().position(|defined| defined.budget.name == budget) {
                 let answers = record.repeats.saturating_add(1);
@@ -206,7 +207,8 @@ impl Ledger {
             }
             return;
         }
-        let grant = Grant { account: account.to_owned(), budget, scope, key, measure, extra: limit, until, who, why };
+        let grant =
+            Grant { account: account.to_owned(), budget, scope, key, measure, extra: limit, until, granted_by, reason };
         self.grants.retain(|grant| grant.until > at);
         self.grants.push(grant);
         self.grants.sort_by_key(|grant| Reverse(grant.until));
@@ -575,10 +577,22 @@ impl Answer {
             used.filter(|_| verdict != Verdict::Allow)
         {
             let (scope, shadow) = (budget.scope, budget.shadow);
-            let (repeats, until, who, why) = Default::default();
+            let (repeats, until, granted_by, reason) = Default::default();
             let budget = name;
-            let record =
-                BudgetRecord { kind, budget, scope, key, shadow, measure, spent, limit, repeats, until, who, why };
+            let record = BudgetRecord {
+                kind,
+                budget,
+                scope,
+                key,
+                shadow,
+                measure,
+                spent,
+                limit,
+                repeats,
+                until,
+                granted_by,
+                reason,
+            };
             self.records.push(record);
         }
         if verdict > self.verdict && !budget.shadow {

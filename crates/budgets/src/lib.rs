@@ -2,76 +2,25 @@
 //! proxy that asks whether it may go on.
 //!
 //! Pure: no clock, no network. `tracker` adds what each committed batch used to the [`Ledger`], in commit order, so a
-//! replay gives the same sums; `receivers` ask through [`BudgetDesk`] and send a [`BudgetRecord`] of
-//! each answer other than yes; `pages` shows the [`BudgetLine`]s. All names are in the form that pages show: users are
-//! pseudonyms.
+//! replay gives the same sums; `receivers` ask through [`BudgetDesk`] and send a [`BudgetRecord`] of each answer other
+//! than yes; `pages` shows the [`BudgetLine`]s. All names are in the form that pages show: users are pseudonyms.
 
 mod answer;
 pub mod config;
+mod desk;
 mod ledger;
+mod names;
 mod period;
 mod record;
 mod sentence;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, BudgetDesk, BudgetUse, Known, Names, Question, Usage};
+pub use answer::{Answer, BudgetUse};
+pub use desk::BudgetDesk;
 pub use ledger::{BudgetLine, Crossing, Grant, Ledger, Spending};
+pub use names::{Known, Names, Question, Usage};
 pub use record::{BudgetRecord, INSTRUMENTATION_SCOPE, RECORD_SPAN, RecordKind};
-
-kernel::word_enum! {
-    /// Whose spending a budget adds up.
-    #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-    #[serde(rename_all = "snake_case")]
-    pub Scope {
-        /// One agent invocation.
-        Run = "run",
-        /// All runs of one session.
-        Session = "session",
-        User = "user",
-        Tenant = "tenant",
-        Feature = "feature",
-        /// `work_tracker.issue_id`.
-        Issue = "issue",
-        /// Everything that is sent with the account's credentials.
-        Account = "account",
-    }
-}
-
-kernel::word_enum! {
-    /// What happens at the limit.
-    #[derive(Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-    #[serde(rename_all = "snake_case")]
-    pub Action {
-        /// Only an alert and a note.
-        #[default]
-        Notify = "notify",
-        /// The agent asks its user, if it can; otherwise it is stopped.
-        Ask = "ask",
-        /// The agent is stopped.
-        Deny = "deny",
-    }
-}
-
-kernel::word_enum! {
-    /// What a limit counts.
-    #[derive(serde::Serialize, serde::Deserialize)]
-    pub Measure {
-        /// USD.
-        Amount = "amount",
-        ModelCalls = "model_calls",
-        Iterations = "iterations",
-        ToolCalls = "tool_calls",
-        Minutes = "minutes",
-    }
-}
-
-kernel::word_enum! {
-    /// The answer to a question. The order is that of severity.
-    pub Verdict {
-        Allow = "allow",
-        Ask = "ask",
-        Deny = "deny",
-    }
-}
+pub use words::{Action, Measure, Scope, Verdict};

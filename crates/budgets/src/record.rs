@@ -13,7 +13,8 @@ use proto::resource::v1::Resource;
 use proto::trace::v1::span::SpanKind;
 use proto::trace::v1::{ResourceSpans, ScopeSpans, Span};
 
-use crate::{Measure, Names, Scope};
+use crate::names::Names;
+use crate::words::{Measure, Scope};
 
 /// Name of the span.
 pub const RECORD_SPAN: &str = "tollgate.budget.decision";
@@ -54,8 +55,8 @@ pub struct BudgetRecord {
     /// Of a grant: when it ends, unix ns.
     pub until: u64,
     /// Of a grant: who gave it, and why.
-    pub who: String,
-    pub why: String,
+    pub granted_by: String,
+    pub reason: String,
 }
 
 const KIND: &str = "tollgate.budget.decision";
@@ -94,8 +95,8 @@ impl BudgetRecord {
             limit: measure.parse_decimal(text(LIMIT)?)?,
             repeats: number(REPEATS),
             until: number(UNTIL),
-            who: text(WHO).unwrap_or_default().to_owned(),
-            why: text(WHY).unwrap_or_default().to_owned(),
+            granted_by: text(WHO).unwrap_or_default().to_owned(),
+            reason: text(WHY).unwrap_or_default().to_owned(),
         })
     }
 
@@ -132,8 +133,8 @@ impl BudgetRecord {
             (MEASURE, self.measure.as_str()),
             (SPENT, &spent),
             (LIMIT, &limit),
-            (WHO, &self.who),
-            (WHY, &self.why),
+            (WHO, &self.granted_by),
+            (WHY, &self.reason),
         ];
         let always = [BUDGET, KEY];
         let mut attributes: Vec<KeyValue> = (texts.into_iter())

@@ -5,7 +5,7 @@ use runs::amounts::format_usd;
 
 use crate::config::Budget;
 use crate::period::Period;
-use crate::{Measure, Scope, Verdict};
+use crate::words::{Measure, Scope, Verdict};
 
 impl Measure {
     /// For people: `$10.02 of $10.00`, `9 of 60 iterations`.

@@ -19,7 +19,7 @@ const NOW: u64 = 1_796_040_000_000_000_000;
 const USD: i128 = 1_000_000_000_000_000_000;
 
 fn checked(yaml: &str) -> Result<Arc<[Budget]>, String> {
-    let parsed: BudgetsConfig = ::config::load::parse_data("test", yaml).map_err(|why| format!("{why:?}"))?;
+    let parsed: BudgetsConfig = ::config::load::parse_data("test", yaml).map_err(|reason| format!("{reason:?}"))?;
     let mut problems = Vec::new();
     let budgets = config::check(&parsed, &mut problems);
     let texts: Vec<String> = problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
@@ -197,8 +197,8 @@ fn grants_are_for_one_key_and_end() {
         limit: 5 * USD,
         repeats: 0,
         until: NOW + HOUR,
-        who: "op".into(),
-        why: "release".into(),
+        granted_by: "op".into(),
+        reason: "release".into(),
     };
     let shares = |book: &mut Ledger| book.take_crossings(NOW).iter().map(|one| one.share).collect::<Vec<_>>();
     assert_eq!(shares(&mut book), vec![10_000; 4]);
@@ -233,8 +233,8 @@ fn records_come_back() {
             limit: 10 * USD,
             repeats: if kind == RecordKind::Ask { 3 } else { 0 },
             until: 5,
-            who: "op".into(),
-            why: "because".into(),
+            granted_by: "op".into(),
+            reason: "because".into(),
         };
         let wire = BudgetRecord::encode(std::slice::from_ref(&record), &names("ada"), NOW, || [7; 16]);
         let Ok(payload) = otlp::Payload::parse(otlp::Signal::Traces, wire.into()) else { panic!("our own bytes") };

@@ -1,6 +1,6 @@
 //! The pages of the admin port: `/` (the overview), `/runs`, `/runs/{id}`, `/budgets`, `/changes`, `/report`, the same
-//! as JSON, `/api/gateway` and `/api/clients`. At night, the pages show an operator which agent is at fault, its cost and
-//! its trace.
+//! as JSON, `/api/gateway` and `/api/clients`. At night, the pages show an operator which agent is at fault, its cost
+//! and its trace.
 //! Pages are rendered on the server, without script or external resources; everything is escaped, and names are cut
 //! and cleaned. Pages read live runs from the tracker and ended ones from history's file; the browser refreshes pages
 //! that may change. Each number is at most two clicks from a trace. `telemetry/admin` has

@@ -79,7 +79,7 @@ pub(super) mod key_kind {
     pub(crate) const RUN: u8 = 3;
 }
 
-/// Agents' items are observed, and items that carry a change of an earlier charge. A budget's record is no agent's work.
+/// Agents' items are observed, and items that carry a change of an earlier charge, but no records of budgets.
 pub(super) fn is_observed(item: &ItemFacts) -> bool {
     (item.agent && !item.is_budget_record()) || item.cost.as_ref().is_some_and(|cost| !cost.corrected.is_empty())
 }

@@ -350,8 +350,8 @@ impl TrackerState {
         }
     }
 
-    /// Ends the alerts of budgets whose threshold is not reached any more, or was passed. `live`: what runs and sessions
-    /// that are not over have used.
+    /// Ends the alerts of budgets whose threshold is not reached any more, or was passed. `live`: what runs and
+    /// sessions that are not over have used.
     pub(super) fn end_budget_alerts(&mut self, now: u64, live: &LiveUsage) {
         let Self { alerts, ledger, .. } = self;
         alerts.end_budgets(now, |alert| {

@@ -142,10 +142,10 @@ pub struct BudgetDecision {
     pub until: Option<String>,
     /// Who gave the grant; absent in other lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub who: Option<String>,
+    pub granted_by: Option<String>,
     /// The reason given for the grant; absent in other lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
+    pub reason: Option<String>,
 }
 
 impl BudgetDecision {
@@ -159,8 +159,8 @@ impl BudgetDecision {
             return format!("{scope} {key} has used {spent} of {limit} {unit} (budget {name}{shadow}{repeats})");
         };
         let budget = if name.is_empty() { format!("all budgets of scope {scope}") } else { format!("budget {name}") };
-        let (who, why) = (self.who.as_deref().unwrap_or("-"), self.why.as_deref().unwrap_or("-"));
-        format!("{scope} {key} may use {limit} {unit} more of {budget} until {until}, by {who}: {why}")
+        let (granted_by, reason) = (self.granted_by.as_deref().unwrap_or("-"), self.reason.as_deref().unwrap_or("-"));
+        format!("{scope} {key} may use {limit} {unit} more of {budget} until {until}, by {granted_by}: {reason}")
     }
 }
 

@@ -13,7 +13,7 @@ const KNOTS: &[(&str, &[usize])] = &[
     ("exporters", &[2]),
     ("genai", &[7, 2, 2]),
     ("otlp", &[2]),
-    ("pages", &[5]),
+    ("pages", &[7]),
     ("pipeline", &[3, 2, 2]),
     ("processors", &[5, 3, 2, 2]),
     ("tracker", &[2]),

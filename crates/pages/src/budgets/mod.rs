@@ -74,7 +74,7 @@ fn line_json(line: &BudgetLine) -> Value {
     };
     let grant_json = |grant: &Grant| {
         json!({"budget": grant.budget, "measure": grant.measure.as_str(), "extra": grant.measure.decimal(grant.extra),
-            "until": time(grant.until), "who": grant.who, "why": grant.why})
+            "until": time(grant.until), "granted_by": grant.granted_by, "reason": grant.reason})
     };
     let (uses, grants) = (line.uses.iter().map(use_json), line.grants.iter().map(grant_json));
     json!({"account": line.account, "budget": line.budget, "scope": line.scope.as_str(), "key": line.key,
@@ -161,8 +161,9 @@ fn facts(pages: &AdminPages, line: &BudgetLine) -> Vec<String> {
 
 fn grant_sentence(grant: &Grant) -> String {
     let (extra, until) = (grant.measure.decimal(grant.extra), minutes(grant.until));
-    let (unit, who, why) = (grant.measure.unit(), text::clean_name(&grant.who), text::clean_id(&grant.why));
-    format!("{extra} {unit} more until {until}, by {who}: {why}")
+    let (unit, granted_by, reason) =
+        (grant.measure.unit(), text::clean_name(&grant.granted_by), text::clean_id(&grant.reason));
+    format!("{extra} {unit} more until {until}, by {granted_by}: {reason}")
 }
 
 /// The keys that have used most, and the number of the others.

@@ -50,10 +50,23 @@ impl BudgetsOf {
     }
 
     fn apply(&self, kind: RecordKind, budget: &str, scope: Scope, key: &str) {
-        let (budget, key, why) = (budget.to_owned(), key.to_owned(), "<b>the release</b>".to_owned());
+        let (budget, key, reason) = (budget.to_owned(), key.to_owned(), "<b>the release</b>".to_owned());
         let (measure, limit, until) = (Measure::Amount, 5 * ATTO, NOW + 60 * MINUTE);
-        let (shadow, spent, repeats, who) = (false, 0, 0, "ops".to_owned());
-        let record = BudgetRecord { kind, budget, scope, key, shadow, measure, spent, limit, repeats, until, who, why };
+        let (shadow, spent, repeats, granted_by) = (false, 0, 0, "ops".to_owned());
+        let record = BudgetRecord {
+            kind,
+            budget,
+            scope,
+            key,
+            shadow,
+            measure,
+            spent,
+            limit,
+            repeats,
+            until,
+            granted_by,
+            reason,
+        };
         self.ledger.lock().apply("default", &record, NOW - 5 * MINUTE);
     }
 }
@@ -160,7 +173,7 @@ async fn json_is_exact() {
     let granted = lines.iter().find(|line| line["key"] == "h-ada").unwrap();
     assert_eq!(granted["uses"][0]["limit"], "30");
     assert_eq!(
-        (&granted["grants"][0]["extra"], &granted["grants"][0]["why"]),
+        (&granted["grants"][0]["extra"], &granted["grants"][0]["reason"]),
         (&json!("5"), &json!("<b>the release</b>"))
     );
 }

@@ -108,7 +108,7 @@ pub(super) fn index_row(
             None => column(&item.decision),
         },
         decided_by: match &record {
-            Some(record) if record.kind == RecordKind::Grant => Some(columns.text(&record.who)),
+            Some(record) if record.kind == RecordKind::Grant => Some(columns.text(&record.granted_by)),
             Some(record) => Some(cut_column(&format!("budget {}", record.budget))),
             None => decided_by(payload, item).map(|text| columns.text(text)),
         },
@@ -150,8 +150,8 @@ fn budget_decision(columns: &Columns<'_>, record: BudgetRecord) -> BudgetDecisio
         limit,
         repeats: Some(record.repeats).filter(|repeats| *repeats > 0),
         until: (record.until > 0).then(|| rfc3339(UnixNanos(record.until))),
-        who: text(&record.who),
-        why: text(&record.why),
+        granted_by: text(&record.granted_by),
+        reason: text(&record.reason),
     }
 }
 

@@ -173,8 +173,8 @@ fn a_restart_knows_sums_and_grants() {
         limit: 10_000_000_000_000_000,
         repeats: 0,
         until: NOW.0 + 4 * HOUR,
-        who: "token 1234".to_owned(),
-        why: "release".to_owned(),
+        granted_by: "token 1234".to_owned(),
+        reason: "release".to_owned(),
     };
     let mut id = 0_u8;
     let wire = BudgetRecord::encode(&[grant], &Names::default(), NOW.0, || {
@@ -255,11 +255,23 @@ fn a_record_is_no_run() {
     let line = Line::priced(tracker(&json!({"run": {"scope": "run", "amount": "0.001 USD"}}), &meter), &meter, |_| {});
     play(&line, &[call(2, "s", &json!({}))]);
     let before = line.views();
-    let (repeats, until, who, why) = Default::default();
+    let (repeats, until, granted_by, reason) = Default::default();
     let (budget, key) = ("run".to_owned(), "r".to_owned());
     let (kind, scope, measure) = (RecordKind::Deny, Scope::Run, Measure::Amount);
-    let stop =
-        BudgetRecord { kind, budget, scope, key, shadow: false, measure, spent: 2, limit: 1, repeats, until, who, why };
+    let stop = BudgetRecord {
+        kind,
+        budget,
+        scope,
+        key,
+        shadow: false,
+        measure,
+        spent: 2,
+        limit: 1,
+        repeats,
+        until,
+        granted_by,
+        reason,
+    };
     for names in [of_session("s"), Names::default()] {
         let mut id = 100_u8;
         let wire = BudgetRecord::encode(std::slice::from_ref(&stop), &names, NOW.0, || {

@@ -97,10 +97,11 @@ fn decision(second: u32, span: &str, grant: Option<&str>) -> IndexRow {
     let text = |text: &str| text.to_owned();
     let (name, scope, key, measure) = (text("one-run"), text("run"), text("r1\u{1b}"), text("amount"));
     let (spent, limit, until) = (text("10.02"), text("10"), grant.map(text));
-    let (who, why) = (grant.map(|_| text("ops")), grant.map(|_| text("the release")));
+    let (granted_by, reason) = (grant.map(|_| text("ops")), grant.map(|_| text("the release")));
     let answer = text(answer);
     let (shadow, repeats) = (false, None);
-    let budget = BudgetDecision { answer, name, scope, key, shadow, measure, spent, limit, repeats, until, who, why };
+    let budget =
+        BudgetDecision { answer, name, scope, key, shadow, measure, spent, limit, repeats, until, granted_by, reason };
     (row.tail.kind, row.tail.budget) = (Some(RowKind::Decision), Some(Box::new(budget)));
     row
 }

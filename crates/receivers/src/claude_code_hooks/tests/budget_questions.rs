@@ -82,8 +82,8 @@ fn denial() -> Answer {
         limit: 100,
         repeats: 0,
         until: 0,
-        who: String::new(),
-        why: String::new(),
+        granted_by: String::new(),
+        reason: String::new(),
     };
     let (reason, notes) = (REASON.to_owned(), Vec::new());
     let (records, budgets) = (vec![record], vec![usage(102)]);

@@ -7,17 +7,17 @@ use redaction::RedactionIdPolicy;
 use vault::index_row::BudgetDecision;
 
 fn stop(budget: &str, scope: Scope, key: &str) -> BudgetRecord {
-    let (repeats, until, who, why) = Default::default();
+    let (repeats, until, granted_by, reason) = Default::default();
     let (kind, measure, budget, key) = (Kind::Deny, Measure::Amount, budget.to_owned(), key.to_owned());
     let (spent, limit) = (10_020_000_000_000_000_000, 10_000_000_000_000_000_000);
-    BudgetRecord { kind, budget, scope, key, shadow: false, measure, spent, limit, repeats, until, who, why }
+    BudgetRecord { kind, budget, scope, key, shadow: false, measure, spent, limit, repeats, until, granted_by, reason }
 }
 
-fn grant(key: &str, why: &str) -> BudgetRecord {
+fn grant(key: &str, reason: &str) -> BudgetRecord {
     let stopped = stop("", Scope::User, key);
-    let (who, why) = ("ops@acme.example".to_owned(), why.to_owned());
+    let (granted_by, reason) = ("ops@acme.example".to_owned(), reason.to_owned());
     let (measure, until) = (Measure::ModelCalls, 1_795_000_000_000_000_000);
-    BudgetRecord { kind: Kind::Grant, measure, spent: 0, limit: 40, until, who, why, ..stopped }
+    BudgetRecord { kind: Kind::Grant, measure, spent: 0, limit: 40, until, granted_by, reason, ..stopped }
 }
 
 fn payload(records: &[BudgetRecord], names: &Names) -> Payload {
@@ -51,7 +51,7 @@ fn a_stop_is_a_line_of_its_session() {
     assert_eq!(tail.user_key, Some(bench.ids.pseudonym("default", "ada@example.com")), "erasures find the line by it");
     let budget = tail.budget.as_deref().expect("a budget");
     assert_eq!(budget.describe(), "run r1 has used 10.02 of 10 USD (budget one-run)");
-    assert_eq!((&budget.until, &budget.who, &budget.why, budget.repeats), (&None, &None, &None, None));
+    assert_eq!((&budget.until, &budget.granted_by, &budget.reason, budget.repeats), (&None, &None, &None, None));
     let repeated = BudgetRecord { repeats: 7, ..stop("one-run", Scope::Run, "r1") };
     let repeated = bench.pass_payload(payload(&[repeated], &named()), trusted());
     let repeated = serde_json::to_value(&repeated.rows[0]).expect("json");
@@ -107,7 +107,7 @@ fn damaged_records_are_actions() {
     }
 }
 
-/// A grant says who gave it, why, and until when; its texts pass the rules, in the line and in the span, and the key
+/// A grant says granted_by gave it, reason, and until when; its texts pass the rules, in the line and in the span, and the key
 /// stays the pseudonym that pages show.
 #[test]
 fn a_grant_is_redacted() {
@@ -116,16 +116,20 @@ fn a_grant_is_redacted() {
     let ids = RedactionIdPolicy::new(vec![rules.detector], Pseudonymizer::new(&Secret::new("k".to_owned())));
     bench.processor.sealer.as_mut().expect("a store").ids = Arc::new(ids);
     let key = bench.ids.pseudonym("default", "ada@example.com");
-    let why = "ada@example.com asked for the release of Friday";
-    let out = bench.pass_payload(payload(&[grant(&key, why)], &Names::default()), trusted());
+    let reason = "ada@example.com asked for the release of Friday";
+    let out = bench.pass_payload(payload(&[grant(&key, reason)], &Names::default()), trusted());
     let tail = &out.rows[0].tail;
     assert_eq!((tail.kind, tail.decision.as_deref()), (Some(RowKind::Decision), Some("grant")));
     assert_eq!((tail.user_key.as_ref(), out.documents.len()), (Some(&key), 0));
-    let BudgetDecision { who, why, until, name, limit, key: shown, .. } = tail.budget.as_deref().expect("a budget");
+    let BudgetDecision { granted_by, reason, until, name, limit, key: shown, .. } =
+        tail.budget.as_deref().expect("a budget");
     assert_eq!((shown, name.as_str(), limit.as_str()), (&key, "", "40"));
     assert_eq!(until.as_deref(), Some("2026-11-18T11:06:40.000000000Z"));
-    assert!(who.as_deref().is_some_and(|who| !who.contains('@')), "{who:?}");
-    assert!(why.as_deref().is_some_and(|why| !why.contains('@') && why.contains("the release of Friday")), "{why:?}");
+    assert!(granted_by.as_deref().is_some_and(|granted_by| !granted_by.contains('@')), "{granted_by:?}");
+    assert!(
+        reason.as_deref().is_some_and(|reason| !reason.contains('@') && reason.contains("the release of Friday")),
+        "{reason:?}"
+    );
     let span = out.attributes(0);
     assert_eq!(span.get("tollgate.budget.key"), Some(&key));
     assert_eq!(span.get("tollgate.budget.until").map(String::as_str), Some("1795000000000000000"));
