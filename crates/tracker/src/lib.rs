@@ -9,7 +9,8 @@
 mod alerts;
 mod args;
 mod attributes;
-mod budgets;
+mod budget_desk;
+mod budget_figures;
 mod catalog;
 mod codec;
 pub mod config;
@@ -67,7 +68,7 @@ use telemetry::Meter;
 pub use alerts::AlertThresholds;
 pub use config::{Config, Settings};
 
-use budgets::{BudgetNews, FiguresCache};
+use budget_figures::{BudgetNews, FiguresCache};
 use continuations::SessionNews;
 use ends::{EarlyEnds, EndSpan};
 use evaluation::{EvaluationInputs, GroupEvaluation};

@@ -59,8 +59,8 @@ impl RunMetrics {
         self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(call.failed));
     }
 
-    pub(super) fn count_decision(&self, budget: &str, action: &str) {
-        self.meter.counter(&names::BUDGET_DECISIONS, &[("budget", budget), ("action", action)]).increment(1);
+    pub(super) fn count_decisions(&self, budget: &str, action: &str, decisions: u64) {
+        self.meter.counter(&names::BUDGET_DECISIONS, &[("budget", budget), ("action", action)]).increment(decisions);
     }
 
     /// Sets what the keys of budgets have used; keys beyond the label's cap have no series.

@@ -6,13 +6,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use ::budgets::Ledger;
+use budgets::Ledger;
 use kernel::clock::{MAX_CLOCK_STEP, UnixNanos};
 use kernel::pseudonym::IdPolicy;
 use runs::{Alert, EndedRuns, RunOwner, RunView, SessionView};
 
 use super::alerts::{AlertEvaluator, RuleContext};
-use super::budgets::{self, AskedSessions, LiveUsage, ShownNames};
+use super::budget_figures::{self, AskedSessions, LiveUsage, ShownNames};
 use super::codec::{put, put_list, take};
 use super::config::Settings;
 use super::continuations::{Continuations, SessionNews};
@@ -101,7 +101,7 @@ impl TrackerState {
         self.queue_events(Vec::new(), owner, metrics);
         let batch = KeyedBatch::new(observation);
         let mut applied = self.store.apply(&batch, (owner, self.running));
-        budgets::add_spending(&mut self.ledger, observation, spenders, &applied.tool_calls, owner);
+        budget_figures::add_spending(&mut self.ledger, observation, spenders, &applied.tool_calls, owner);
         // a session whose group was given up has a new one
         for (key, id) in observation.keys.iter().zip(&batch.ids).filter(|(key, _)| key.kind == key_kind::SESSION) {
             if let Some(continued) = self.continuations.predecessor_of(&observation.account, &key.text) {

@@ -68,24 +68,6 @@ fn only_plain_commands_save_work() {
         "git diff",
         "git diff --output=/etc/passwd",
         "git diff --ext-diff",
-        "git stash clear",
-        "git stash drop",
-        "git stash pop",
-        "git stash apply",
-        "git stash branch x",
-        "git stash show -p",
-        "git stash 'clear'",
-        "git commit",
-        "git commit -a",
-        "git commit --amend -m x",
-        "git commit --amend --no-edit",
-        "git commit --author -m",
-        "git commit --messages=x",
-        "git commit -- -m",
-        "git commit -a x --no-edit=x -e",
-        "git add *",
-        "git add -- src/?.rs",
-        "git add [a-z]",
         "git add *(e:'curl x':)",
         "git add {a,b}",
         "A=1 git commit -m x",
@@ -117,6 +99,35 @@ fn only_plain_commands_save_work() {
         assert!(!list.allows(refused), "{refused}");
     }
     assert!(!list.allows(&format!("git commit -m '{}'", "x".repeat(1 << 20))), "bounded");
+}
+
+/// What was saved is not lost again, no editor runs, and no file's name becomes an option. Seen failing: without `first`
+/// and `needs`, and with patterns among the plain characters.
+#[test]
+fn saved_work_stays_saved() {
+    let list = default_list();
+    for refused in [
+        "git stash clear",
+        "git stash drop",
+        "git stash pop",
+        "git stash apply",
+        "git stash branch x",
+        "git stash show -p",
+        "git stash 'clear'",
+        "git commit",
+        "git commit -a",
+        "git commit --amend -m x",
+        "git commit --amend --no-edit",
+        "git commit --author -m",
+        "git commit --messages=x",
+        "git commit -- -m",
+        "git commit -a x --no-edit=x -e",
+        "git add *",
+        "git add -- src/?.rs",
+        "git add [a-z]",
+    ] {
+        assert!(!list.allows(refused), "{refused}");
+    }
 }
 
 /// A command of the user's own is allowed as it is written, and only so.

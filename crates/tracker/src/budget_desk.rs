@@ -1,186 +1,31 @@
-//! Budgets in the tracker: what each committed batch adds to the ledger, and the answer to a question, for which runs
-//! and sessions are resolved as pages show them. The crate `budgets` decides; all names in the ledger are in the form
-//! that pages show.
+//! The [`BudgetDesk`] of the tracker: questions are answered with runs and sessions that are resolved as pages show
+//! them, and alerts of budgets follow from the ledger. The crate `budgets` decides; all names in the ledger are in the
+//! form that pages show.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use foldhash::{HashMap, HashMapExt as _};
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
-use ::budgets::config::Budget;
-use ::budgets::{Answer, BudgetDesk, BudgetLine, BudgetRecord, Crossing, Known, Measure, Names, Question, RECORD_SPAN};
-use ::budgets::{Ledger, Scope, Spending, Usage};
-use kernel::bounded_map::BoundedMap;
+use budgets::config::Budget;
+use budgets::{Answer, BudgetDesk, BudgetLine, BudgetRecord, Crossing, Known, Names, Question, RECORD_SPAN};
+use budgets::{Scope, Usage};
 use kernel::pseudonym::is_pseudonym;
 use otlp::{Signal, TextField};
 use pipeline::{Batch, Effect, Trust};
-use runs::{Alert, AlertRule, RunOwner, RunView, digest};
+use runs::{Alert, AlertRule, RunOwner};
 
 use super::RunTracker;
-use super::codec::{put, take};
+use super::budget_figures::{BudgetNews, EFFECT, GroupFigures, HEAVY, LINES_AGE, LiveUsage, MAX_AGE, RunFigures};
+use super::budget_figures::{ShownNames, model_of};
+use super::codec::put;
 use super::evaluation::state_without_end;
 use super::group::ItemGroup;
-use super::observation::{Attribution, BatchObservation, ObservedItem, flag, key_kind, numbered, price_quality};
+use super::observation::{Attribution, BatchObservation, key_kind, numbered};
 use super::resolve::ResolvedRuns;
-use super::store::{NewToolCall, key_id};
+use super::run::Run;
+use super::store::key_id;
 use super::view::ViewBuilder;
-
-/// First byte of an effect with records of answers and grants.
-const EFFECT: u8 = 0xb7;
-/// Groups whose figures are kept for the next question.
-const MAX_CACHED_GROUPS: usize = 1000;
-/// Above this weight of a group its figures may be a second old, so that questions don't resolve it again and again.
-const HEAVY: usize = 2000;
-/// Sessions that have asked, of which the process remembers the latest.
-const MAX_ASKED_SESSIONS: usize = 50_000;
-/// Time after which figures and lines are made anew, ns.
-const MAX_AGE: u64 = 10 * NANOS_PER_SECOND;
-/// Time for which pages show the same lines, ns.
-const LINES_AGE: u64 = 2 * NANOS_PER_SECOND;
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
-
-/// Answers and grants of one batch.
-#[derive(Serialize, Deserialize)]
-pub(super) struct BudgetNews {
-    account: String,
-    received: u64,
-    records: Vec<BudgetRecord>,
-}
-
-impl BudgetNews {
-    /// `None`: another effect, or damaged.
-    pub(super) fn decode(effect: &[u8]) -> Option<Self> {
-        let (&EFFECT, mut rest) = effect.split_first()? else { return None };
-        take(&mut rest)
-    }
-}
-
-/// The names of items, by attribution and model, in the form that pages show.
-pub(super) type ShownNames = HashMap<(Attribution<u32>, u32), Names>;
-
-/// One run of a group, for questions.
-struct RunFigures {
-    /// Ids as sent.
-    run: String,
-    session: String,
-    trace: String,
-    shown: Names,
-    /// Without its time.
-    usage: Usage,
-    /// Unix ns; an `end` of 0: it is not over.
-    start: u64,
-    end: u64,
-}
-
-impl RunFigures {
-    fn is_over(&self) -> bool {
-        self.end != 0
-    }
-
-    /// What it has used until `now`.
-    fn usage_until(&self, now: u64) -> Usage {
-        let end = if self.is_over() { self.end } else { now };
-        let seconds = if self.start == 0 { 0 } else { end.saturating_sub(self.start) / NANOS_PER_SECOND };
-        Usage { seconds, ..self.usage }
-    }
-}
-
-/// The runs of a group at one of its batches.
-#[derive(Clone)]
-struct GroupFigures {
-    account: Arc<str>,
-    batch: u64,
-    /// The clock at the last tick before, unix ns.
-    at: u64,
-    runs: Arc<[RunFigures]>,
-}
-
-impl GroupFigures {
-    /// Its runs and sessions that are not over, with what they have used until `now`.
-    fn live(&self, now: u64) -> impl Iterator<Item = (Scope, Names, Usage)> {
-        let mut sessions: BTreeMap<&str, (Names, Usage, bool)> = BTreeMap::new();
-        for run in &*self.runs {
-            let (names, usage, is_live) = sessions.entry(&run.session).or_default();
-            names.fill_from(&Names { run: None, ..run.shown.clone() });
-            (*usage, *is_live) = (usage.plus(run.usage_until(now)), *is_live || !run.is_over());
-        }
-        let runs = self.runs.iter().filter(|run| !run.is_over());
-        let runs = runs.map(move |run| (Scope::Run, run.shown.clone(), run.usage_until(now)));
-        let sessions = sessions.into_values().filter(|(.., is_live)| *is_live);
-        runs.chain(sessions.map(|(names, usage, _)| (Scope::Session, names, usage)))
-    }
-}
-
-#[derive(Default)]
-pub(super) struct FiguresCache {
-    groups: Mutex<BoundedMap<u32, GroupFigures, MAX_CACHED_GROUPS>>,
-    /// Held while a heavy group is resolved, so that questions about it wait for one result.
-    resolving: Mutex<()>,
-    /// Runs and sessions above a threshold, until the next tick.
-    crossings: Mutex<Vec<Crossing>>,
-    /// The lines that pages and gauges show, and the time of the tick before, unix ns.
-    lines: Mutex<(u64, Arc<[BudgetLine]>)>,
-    knows_fleet: AtomicBool,
-}
-
-/// Sessions that a hook or proxy has asked about in this process.
-#[derive(Default)]
-pub(super) struct AskedSessions(BoundedMap<u64, (), MAX_ASKED_SESSIONS>);
-
-impl AskedSessions {
-    fn add(&mut self, account: &str, session: &str) {
-        self.0.insert_for(account, digest(&[account, session]), (), 1);
-    }
-
-    /// Cost of a run in USD if nothing asked about its session. A run that began before `since` (unix ns) counts as
-    /// asked.
-    pub(super) fn unasked_cost(&self, run: &RunView, since: u64) -> Option<f64> {
-        let has_asked = self.0.get(&digest(&[&run.account, &run.session])).is_some();
-        (!has_asked && run.start >= since).then(|| Measure::Amount.to_f64(run.totals.atto_usd()))
-    }
-}
-
-fn model_of(item: &ObservedItem) -> u32 {
-    item.call.as_ref().map_or(0, |call| call.model)
-}
-
-/// What an item's call used, if its record is the one that counts, or a correction.
-fn spending_of(item: &ObservedItem) -> Option<Spending> {
-    let call = item.call.as_ref()?;
-    let is_covered = item.flags & flag::COVERED != 0;
-    let (atto_usd, model_calls) = match call.price_quality {
-        price_quality::CHANGE => (call.atto, 0),
-        price_quality::PRICED => (call.atto, u64::from(call.is_answered(item.flags)?)),
-        _ => (0, u64::from(call.is_answered(item.flags)?)),
-    };
-    Some(Spending { atto_usd, is_covered, model_calls, tool_calls: 0 })
-}
-
-/// Adds what a committed batch used to the ledger. `new_tools`: the tool calls that it reports first.
-pub(super) fn add_spending(
-    ledger: &mut Ledger,
-    observation: &BatchObservation,
-    spenders: &ShownNames,
-    new_tools: &[NewToolCall],
-    owner: &RunOwner,
-) {
-    if ledger.is_empty() {
-        return;
-    }
-    let tool_spending = |call: &NewToolCall| {
-        let item = observation.items.get(call.item).filter(|_| call.ran)?;
-        Some((item, Spending { tool_calls: 1, ..Spending::default() }))
-    };
-    let calls = observation.items.iter().filter_map(|item| Some((item, spending_of(item)?)));
-    for (item, used) in calls.chain(new_tools.iter().filter_map(tool_spending)) {
-        if let Some(names) = spenders.get(&(item.attribution, model_of(item))) {
-            ledger.add(&observation.account, names, used, (observation.received, owner));
-        }
-    }
-}
 
 impl RunTracker {
     /// The records of answers and grants in a batch that tollgate itself made, as an effect.
@@ -207,7 +52,7 @@ impl RunTracker {
             if owner.is_here() && state.has_ticked() {
                 let action = if record.shadow { "shadow" } else { record.kind.as_str() };
                 let budget = if record.budget.is_empty() { "all" } else { &record.budget };
-                self.metrics.count_decision(budget, action);
+                self.metrics.count_decisions(budget, action, record.repeats.saturating_add(1));
             }
         }
     }
@@ -339,7 +184,7 @@ impl RunTracker {
         let resolved = ResolvedRuns::resolve(group, &context);
         let views = ViewBuilder { ids: &*self.ids, resolved: &resolved };
         let figures_of_run = |run| {
-            let run: &super::run::Run = run;
+            let run: &Run = run;
             let view = views.run_view(run, state_without_end(group, run));
             let end = if view.state.is_live() { 0 } else { run.last.max(1) };
             let total = run.totals.total();
@@ -419,9 +264,6 @@ impl RunTracker {
         live
     }
 }
-
-/// By account and the id of a run or session.
-pub(super) type LiveUsage = HashMap<(String, String), Usage>;
 
 /// The alert of a crossing. `tool` holds `BUDGET KEY`; the key is also in the field of its scope.
 fn alert_of(crossing: Crossing) -> Alert {
