@@ -62,6 +62,8 @@ fn once_and_piped() {
         "file:///default/acme/",
         "Look at the notes for CANARY-prompt-",
         "✓  none of",
+        "✓  `npm test` was denied: This session has used $0.023 of $0.02 (budget demo-session)",
+        "✓  `git commit` was allowed",
         "✓  All checks passed.",
         "What to do next.",
         "tollgate explain FILE",
@@ -70,7 +72,7 @@ fn once_and_piped() {
     }
     assert!(!out.contains('✗') && !out.contains("127.0.0.1:4318") && !out.contains("{}"), "{out}");
     let steps = out.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count();
-    assert_eq!(steps, 7, "{out}");
+    assert_eq!(steps, 8, "{out}");
     assert_eq!(entries(folder.path()), 0);
 }
 
