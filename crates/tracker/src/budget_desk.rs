@@ -114,13 +114,6 @@ impl RunTracker {
         };
         let (figures, now) = self.figures_of(asked);
         let runs = figures.as_deref().unwrap_or_default();
-        // Whoever proves or names another user learns nothing of this one's work.
-        let is_others =
-            |run: &RunFigures| shown.user.is_some() && run.shown.user.is_some() && run.shown.user != shown.user;
-        if runs.iter().any(is_others) {
-            (shown.run, shown.session) = (None, None);
-            return (Question { names: shown, ..asked.clone() }, Known::default(), now);
-        }
         let is_asked = |run: &&RunFigures| match (&names.session, &names.run, &asked.trace) {
             (Some(session), ..) => run.session == *session,
             (None, Some(named), _) => run.run == *named,

@@ -138,18 +138,20 @@ fn minutes_pass_and_alerts_end_with_the_run() {
     assert_eq!(firing(), 0);
 }
 
-/// Must not regress: who proves or names another user learns nothing of a session's work; an id that only begins like a
-/// pseudonym is no pseudonym.
+/// Must not regress: the user whom a credential or a proxy names pays, and the session's budget holds whoever its
+/// telemetry names; an id that only begins like a pseudonym is no pseudonym.
 #[test]
-fn questions_about_others_learn_nothing() {
+fn the_named_user_pays() {
     let meter = Meter::new();
     let budgets = json!({"s": {"scope": "session", "amount": "0.001 USD", "action": "deny"},
         "u": {"scope": "user", "amount": "0.001 USD", "action": "deny"}});
     let line = Line::priced(tracker(&budgets, &meter), &meter, |_| {});
-    play(&line, &[call(2, "s", &json!({})), call(3, "s2", &json!({"user.id": "h-miller"}))]);
+    let mut other = call(3, "s2", &json!({"user.id": "h-miller"}));
+    other["trace"] = json!(8);
+    play(&line, &[call(2, "s", &json!({})), other]);
     assert_eq!(ask(&line.runs, of_session("s")).verdict, Verdict::Deny);
     let answer = ask(&line.runs, Names { session: Some("s".to_owned()), ..of_user("bob") });
-    assert_eq!((answer.verdict, spent(&answer)), (Verdict::Allow, vec!["u 0".to_owned()]));
+    assert_eq!((answer.verdict, spent(&answer)), (Verdict::Deny, vec!["s 0.0035".to_owned(), "u 0".to_owned()]));
     assert_eq!(ask(&line.runs, of_user("h-miller")).verdict, Verdict::Deny);
 }
 
