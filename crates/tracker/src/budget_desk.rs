@@ -237,8 +237,9 @@ impl RunTracker {
         state.end_budget_alerts(now, &live);
         let crossings = state.ledger.take_crossings(now).into_iter().chain(run_crossings);
         crossings.map(alert_of).for_each(|alert| state.publish_budget_alert(alert, &self.metrics));
-        let is_due = now.saturating_sub(self.figures.lines.lock().0) >= MAX_AGE;
+        // `lines` locks the state while it holds the lines
         drop(state);
+        let is_due = now.saturating_sub(self.figures.lines.lock().0) >= MAX_AGE;
         if is_due {
             self.metrics.set_budgets(&self.lines());
         }

@@ -224,6 +224,16 @@ fn what_nobody_asked_for_is_counted() {
     assert!(text.contains("agent_budget_unasked_cost_usd_total 0.0035"), "{text}");
 }
 
+/// Must not regress: pages may ask for lines while the clock ticks; each waited for the other's lock.
+#[test]
+fn pages_and_ticks_do_not_wait_for_each_other() {
+    let runs = tracker(&json!({"u": {"scope": "user", "amount": "1 USD"}}), &Meter::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| (1..3000).for_each(|second| runs.tick(UnixNanos(NOW.0 + second * 3_000_000_000))));
+        (0..3000).for_each(|_| assert!(runs.lines().is_empty()));
+    });
+}
+
 /// Must not regress: one alert at each share, which ends with the period.
 #[test]
 fn alerts_fire_once_and_end_with_the_period() {
