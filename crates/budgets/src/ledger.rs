@@ -573,28 +573,11 @@ impl Answer {
             return;
         }
         let kind = if verdict == Verdict::Ask { RecordKind::Ask } else { RecordKind::Deny };
-        if let Some(BudgetUse { budget: name, key, measure, spent, limit, .. }) =
-            used.filter(|_| verdict != Verdict::Allow)
-        {
-            let (scope, shadow) = (budget.scope, budget.shadow);
-            let (repeats, until, granted_by, reason) = Default::default();
-            let budget = name;
-            let record = BudgetRecord {
-                kind,
-                budget,
-                scope,
-                key,
-                shadow,
-                measure,
-                spent,
-                limit,
-                repeats,
-                until,
-                granted_by,
-                reason,
-            };
-            self.records.push(record);
-        }
+        let record = |BudgetUse { budget: name, key, measure, spent, limit, .. }| {
+            let record = BudgetRecord::new(kind, name, budget.scope, key, (measure, spent, limit));
+            BudgetRecord { shadow: budget.shadow, ..record }
+        };
+        self.records.extend(used.filter(|_| verdict != Verdict::Allow).map(record));
         if verdict > self.verdict && !budget.shadow {
             self.verdict = verdict;
             let advice = if is_unknown { String::new() } else { advice(budget, verdict) };

@@ -73,6 +73,13 @@ const WHO: &str = "tollgate.budget.granted_by";
 const WHY: &str = "tollgate.budget.reason";
 
 impl BudgetRecord {
+    /// A record of one answer, or the part of a grant that both have. `used`: measure, what is spent, limit.
+    pub fn new(kind: RecordKind, budget: String, scope: Scope, key: String, used: (Measure, i128, i128)) -> Self {
+        let (measure, spent, limit) = used;
+        let (shadow, repeats, until, granted_by, reason) = Default::default();
+        Self { kind, budget, scope, key, shadow, measure, spent, limit, repeats, until, granted_by, reason }
+    }
+
     /// `spent` and `limit` as decimal text: USD, or numbers.
     pub fn amount_texts(&self) -> [String; 2] {
         [self.spent, self.limit].map(|number| self.measure.decimal(number))

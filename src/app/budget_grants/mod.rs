@@ -114,21 +114,8 @@ impl BudgetGrants {
         let until = now.0.saturating_add(seconds.saturating_mul(1_000_000_000));
         let budget = request.budget.clone().unwrap_or_default();
         let (granted_by, reason, key) = (redact(who), redact(reason.trim()), shown.clone());
-        let (kind, shadow, spent, repeats) = (RecordKind::Grant, false, 0, 0);
-        let record = BudgetRecord {
-            kind,
-            budget,
-            scope,
-            key,
-            shadow,
-            measure,
-            spent,
-            limit,
-            repeats,
-            until,
-            granted_by,
-            reason,
-        };
+        let record = BudgetRecord::new(RecordKind::Grant, budget, scope, key, (measure, 0, limit));
+        let record = BudgetRecord { until, granted_by, reason, ..record };
         self.commit(account, &record, &names, now).await?;
         let (scope, until, raised) = (scope.as_str(), cut_to_minutes(&rfc3339(UnixNanos(until))), raised.join(", "));
         tracing::info!(client = record.granted_by, scope, seconds, "a grant raised a budget");

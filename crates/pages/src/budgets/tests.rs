@@ -50,23 +50,10 @@ impl BudgetsOf {
     }
 
     fn apply(&self, kind: RecordKind, budget: &str, scope: Scope, key: &str) {
-        let (budget, key, reason) = (budget.to_owned(), key.to_owned(), "<b>the release</b>".to_owned());
-        let (measure, limit, until) = (Measure::Amount, 5 * ATTO, NOW + 60 * MINUTE);
-        let (shadow, spent, repeats, granted_by) = (false, 0, 0, "ops".to_owned());
-        let record = BudgetRecord {
-            kind,
-            budget,
-            scope,
-            key,
-            shadow,
-            measure,
-            spent,
-            limit,
-            repeats,
-            until,
-            granted_by,
-            reason,
-        };
+        let (until, granted_by) = (NOW + 60 * MINUTE, "ops".to_owned());
+        let used = (Measure::Amount, 0, 5 * ATTO);
+        let record = BudgetRecord::new(kind, budget.to_owned(), scope, key.to_owned(), used);
+        let record = BudgetRecord { until, granted_by, reason: "<b>the release</b>".to_owned(), ..record };
         self.ledger.lock().apply("default", &record, NOW - 5 * MINUTE);
     }
 }
