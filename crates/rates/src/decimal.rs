@@ -1,6 +1,8 @@
 //! Exact money: [`Usd`] in 1e-18 USD, and multipliers as fractions. Decimals are parsed from text, never through
 //! floats. A price that can't be held exactly is rejected; only `parse_truncated` cuts digits off.
 
+use std::cmp::Ordering;
+
 /// An amount in 1e-18 USD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Usd(pub i128);
@@ -85,6 +87,25 @@ impl Decimal {
 
     pub(super) fn is_negative(self) -> bool {
         self.digits < 0
+    }
+
+    pub(super) fn is_zero(self) -> bool {
+        self.digits == 0
+    }
+
+    /// `amount` times this, to the nearest whole number, a half to the even one; `None` on overflow.
+    pub(super) fn times_rounded(self, amount: i128) -> Option<i128> {
+        let denominator = scale_up(1, self.scale)?;
+        // in two parts, since the whole product may be too large where the result isn't
+        let (whole, rest) = (amount.div_euclid(denominator), amount.rem_euclid(denominator));
+        let fraction = rest.checked_mul(self.digits)?;
+        let floor = whole.checked_mul(self.digits)?.checked_add(fraction.div_euclid(denominator))?;
+        let up = match fraction.rem_euclid(denominator).checked_mul(2)?.cmp(&denominator) {
+            Ordering::Less => 0,
+            Ordering::Equal => floor.rem_euclid(2),
+            Ordering::Greater => 1,
+        };
+        floor.checked_add(up)
     }
 
     /// Converts this many USD per `per` units into 1e-18 USD per unit; `None` if that is not a whole number.

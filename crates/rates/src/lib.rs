@@ -6,6 +6,7 @@
 mod apply_overlay;
 mod compile;
 mod decimal;
+mod exchange;
 mod guard;
 mod id_resolution;
 mod listing;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use apply_overlay::OverlayChange;
 pub use decimal::Usd;
+pub use exchange::{Amount, Currency, Exchange, ExchangeRate};
 pub use guard::{FindingSeverity, TableFinding};
 pub use listing::{ListedModel, ListedPrice, PriceWindow};
 pub use model_identity::same_model;

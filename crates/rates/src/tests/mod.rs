@@ -8,6 +8,7 @@ use config::load;
 use fixtures::at;
 use serde_json::{Value as Json, json};
 
+mod exchange;
 mod guards;
 mod overlays;
 mod parts;
