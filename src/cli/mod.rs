@@ -91,6 +91,9 @@ enum CliCommand {
     ///
     /// Reads the event on standard input. `tollgate setup CLIENT --budgets` writes the hooks.
     Hook(hook::HookArgs),
+    /// Compares vendors' bills with the vault's index, and prints costs for finance.
+    #[command(subcommand)]
+    Bill(bills::cli::BillCommand),
     /// Prints the JSON schema of the configuration, for editors.
     Schema,
     /// Prints shell completions, e.g. `source <(tollgate completions bash)`.
@@ -202,6 +205,7 @@ pub fn main() -> ExitStatus {
         CliCommand::Fleet(command) => fleet::run(&common, &command),
         CliCommand::Spool(command) => spool::run(&common, command),
         CliCommand::Rates(command) => rates::run(command, &common),
+        CliCommand::Bill(command) => bills::cli::run(&command, &|| rates::bill_prices(&common)),
         CliCommand::Test(options) => fixtures::run(&common, &options),
         CliCommand::Vault(command) => vault::run(&common, command),
     };

@@ -2,9 +2,11 @@
 //! `telemetry/logging`.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use crate::error::CommandError;
 use config::env;
+use kernel::clock::{Clock as _, SystemClock};
 use kernel::terminal::{escape_json, escape_unsafe};
 
 pub use crate::error::ExitStatus;
@@ -82,4 +84,40 @@ pub fn use_colour_on_stdout() -> bool {
 
 fn is_colour_allowed() -> bool {
     env::var("NO_COLOR").is_none_or(|value| value.is_empty()) && env::var("TERM").as_deref() != Some("dumb")
+}
+
+/// Minimum time between two updates of a progress line.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A line on stderr that shows how far long work is, if stderr is a terminal. It ends when this is dropped.
+pub struct Progress {
+    clock: SystemClock,
+    last_shown: Option<Duration>,
+    is_terminal: bool,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { clock: SystemClock::new(), last_shown: None, is_terminal: io::stderr().is_terminal() }
+    }
+}
+
+impl Progress {
+    /// Shows the text in place of the last one, unless that was just shown.
+    pub fn show(&mut self, text: impl FnOnce() -> String) {
+        let now = self.clock.monotonic();
+        if !self.is_terminal || self.last_shown.is_some_and(|shown| now.saturating_sub(shown) < UPDATE_INTERVAL) {
+            return;
+        }
+        self.last_shown = Some(now);
+        drop(io::stderr().lock().write_all(format!("\r{}", text()).as_bytes()));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.last_shown.is_some() {
+            drop(io::stderr().lock().write_all(b"\n"));
+        }
+    }
 }

@@ -204,6 +204,11 @@ impl RateTable {
         self.provider_index(name).is_some()
     }
 
+    /// The table's key of a provider that telemetry or a bill names.
+    pub fn provider_key(&self, name: &str) -> Option<&str> {
+        self.provider_index(name).and_then(|at| self.providers.get(at)).map(|provider| &*provider.key)
+    }
+
     /// The provider's name most similar to `name`.
     pub fn nearest_provider(&self, name: &str) -> Option<&str> {
         nearest_name(&name.trim().to_lowercase(), self.names.keys().map(|name| &**name))

@@ -11,9 +11,11 @@ mod tests;
 use clap::Subcommand;
 
 use super::common::CommonArgs;
+use bills::Prices;
+use bills::cli::BillPrices;
 use command::error::{CommandError, ExitStatus};
 use command::output::print;
-use rates::{FindingSeverity, TableFinding};
+use rates::{FindingSeverity, RateTables, TableFinding};
 use tables::{print_pretty_json, read_table};
 
 #[derive(Subcommand)]
@@ -46,6 +48,18 @@ pub(super) fn run(command: RatesCommand, common: &CommonArgs) -> Result<ExitStat
         RatesCommand::Diff { old, new, accept, json } => diff_tables(&old, &new, &accept, json),
         RatesCommand::Reprice(options) => reprice::run(&options),
     }
+}
+
+/// The prices of the configuration, or the built-in ones, for `tollgate bill`.
+pub(super) fn bill_prices(common: &CommonArgs) -> Result<BillPrices, CommandError> {
+    let settings = common.config.is_some().then(|| show::find_cost_settings(common, None)).transpose()?;
+    let (base, overlays) = match &settings {
+        Some(settings) => (settings.load_base()?, settings.load_overlays()?),
+        None => (read_table("builtin")?, Vec::new()),
+    };
+    let fees = settings.as_ref().is_some_and(|settings| settings.config.fees);
+    let prices = Prices { tables: RateTables::build(&base, &overlays)?, list: base.compile()?, fees };
+    Ok(BillPrices { prices, exchange: None })
 }
 
 fn diff_tables(old: &str, new: &str, accept: &[String], as_json: bool) -> Result<ExitStatus, CommandError> {

@@ -54,7 +54,7 @@ pub(super) fn run(options: &ShowRatesArgs, common: &CommonArgs) -> Result<ExitSt
 }
 
 /// The settings of the selected `cost` processor, or of the only one.
-fn find_cost_settings(common: &CommonArgs, wanted: Option<&str>) -> Result<CostSettings, CommandError> {
+pub(super) fn find_cost_settings(common: &CommonArgs, wanted: Option<&str>) -> Result<CostSettings, CommandError> {
     let placed = load_config(common, FileAccess::Read)?.valid.processors.into_iter();
     let mut found: Vec<(String, CostSettings)> = placed
         .filter_map(|placed| match placed.value {

@@ -48,7 +48,9 @@ pub use config::{
     RefreshSource,
 };
 pub use plans::{PlanConfig, PlanMatch};
-pub use price::{CallPriceInput, PriceParts, PricedCall, UnpricedCall, price_call, price_difference};
+pub use price::{
+    CallPriceInput, PriceParts, PricedCall, UnitPrice, UnpricedCall, list_unit_prices, price_call, price_difference,
+};
 
 use deferred_calls::SettledWait;
 use ledger::{CostLedger, LedgerChanges, NameDisplay};

@@ -200,6 +200,58 @@ pub fn price_difference<'t>(
     Ok((current, billed_before.total))
 }
 
+/// The tokens of one unit in a call, and what one of them costs.
+pub struct UnitPrice {
+    pub unit: Unit,
+    pub tokens: u64,
+    pub price: Usd,
+}
+
+/// The tokens of a call by unit, with their prices; those of `before` are left out. Without fees.
+///
+/// # Errors
+/// As for [`price_call`].
+pub fn list_unit_prices(
+    table: &RateTable,
+    call: &CallPriceInput<'_>,
+    before: Option<&TokenSplit>,
+) -> Result<Vec<UnitPrice>, UnpricedReason> {
+    let CallPriceInput { provider, models, time, circumstances, .. } = *call;
+    let size = if call.is_total { 0 } else { call.split.total_input() };
+    let row = table.row(&RateQuery { provider, models: &models, time, circumstances }, size)?;
+    let split = split_cache_writes(&row, call.split, call.reported);
+    let before = before.map(|split| split_cache_writes(&row, *split, None)).unwrap_or_default();
+    let mut prices = Vec::new();
+    for ((unit, tokens), (_, earlier)) in count_units(&row, &split).into_iter().zip(count_units(&row, &before)) {
+        let tokens = tokens.saturating_sub(earlier);
+        if tokens > 0 {
+            let (price, _) = row.price(unit).ok_or(UnpricedReason::MissingUnit)?;
+            prices.push(UnitPrice { unit, tokens, price });
+        }
+    }
+    Ok(prices)
+}
+
+/// Disjoint tokens by unit. Reasoning is taken out of the output only if the row prices it separately.
+fn count_units(row: &PriceRow<'_>, split: &TokenSplit) -> [(Unit, u64); 13] {
+    let reasoning = if row.has_price(Unit::Reasoning) { split.reasoning.min(split.output) } else { 0 };
+    [
+        (Unit::Input, split.input),
+        (Unit::InputAudio, split.input_audio),
+        (Unit::InputImage, split.input_image),
+        (Unit::InputVideo, split.input_video),
+        (Unit::Output, split.output.saturating_sub(reasoning)),
+        (Unit::Reasoning, reasoning),
+        (Unit::OutputAudio, split.output_audio),
+        (Unit::OutputImage, split.output_image),
+        (Unit::CacheRead, split.cache_read),
+        (Unit::CacheReadAudio, split.cache_read_audio),
+        (Unit::CacheWrite, split.cache_write),
+        (Unit::CacheWrite5m, split.cache_write_5m),
+        (Unit::CacheWrite1h, split.cache_write_1h),
+    ]
+}
+
 /// The fees for uses. A use without a fee in the table flags the price as incomplete.
 fn charge_fees(row: &PriceRow<'_>, uses: &[(Fee, u64)], flags: &mut PricingFlags) -> Option<Usd> {
     let mut total = Usd::ZERO;

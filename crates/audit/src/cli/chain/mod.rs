@@ -1,7 +1,6 @@
 //! `tollgate vault verify` and `anchor`. The exit code is 0 only if everything checked is valid; it is 1 if something
 //! is invalid or nothing could be checked. The verification is in `audit/verify`.
 
-use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use crate::cli::auditor_keys::{KmsIdentityArgs, open_auditors};
 use crate::read::{Vault, VaultLocation};
 use crate::verify::{RequiredLock, VerifyOptions, VerifyProgress, anchor, verify};
 use command::error::{CommandError, ExitStatus};
-use command::output;
+use command::output::{self, Progress};
 use command::runtime::block_on;
 use command::time_option::{parse_time_option, time_before};
 use config::types::TimeSpan;
@@ -21,9 +20,6 @@ use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::{escape_json, escape_unsafe, format_count};
 use vault::object_names::rfc3339;
 use vault::store::settings::LockMode;
-
-/// Minimum time between two updates of the progress.
-const UPDATE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Options that select chains.
 #[derive(Args)]
@@ -200,9 +196,9 @@ pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandErro
         let mode = if is_governance { LockMode::Governance } else { LockMode::Compliance };
         verify_options.retention = options.retention.map(|min_time| RequiredLock { mode, least: min_time });
         verify_options.resume.clone_from(&options.resume);
-        let mut bar = ProgressBar::new();
-        let report = verify(&vault, &verify_options, &mut |progress| bar.show(progress)).await?;
-        bar.end();
+        let mut bar = Progress::default();
+        let report = verify(&vault, &verify_options, &mut |at| bar.show(|| progress_bar(at))).await?;
+        drop(bar);
         Ok(report)
     })?;
     let text = if options.json {
@@ -224,9 +220,9 @@ pub(super) fn run_anchor(options: &AnchorArgs) -> Result<ExitStatus, CommandErro
     }
     let report = block_on(async {
         let vault = Vault::from_location(&options.chains.location)?;
-        let mut bar = ProgressBar::new();
-        let report = verify(&vault, &verify_options, &mut |progress| bar.show(progress)).await?;
-        bar.end();
+        let mut bar = Progress::default();
+        let report = verify(&vault, &verify_options, &mut |at| bar.show(|| progress_bar(at))).await?;
+        drop(bar);
         Ok(report)
     })?;
     let (heads, left_out) = report.anchorable();
@@ -245,35 +241,11 @@ pub(super) fn run_anchor(options: &AnchorArgs) -> Result<ExitStatus, CommandErro
     Ok(if report.verified { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
-struct ProgressBar {
-    clock: SystemClock,
-    last_shown: Option<Duration>,
-    is_terminal: bool,
-}
-
-impl ProgressBar {
-    fn new() -> Self {
-        Self { clock: SystemClock::new(), last_shown: None, is_terminal: io::stderr().is_terminal() }
-    }
-
-    fn show(&mut self, progress: VerifyProgress) {
-        let now = self.clock.monotonic();
-        if !self.is_terminal || self.last_shown.is_some_and(|shown| now.saturating_sub(shown) < UPDATE_INTERVAL) {
-            return;
-        }
-        self.last_shown = Some(now);
-        let VerifyProgress { done, all, bytes } = progress;
-        let filled = usize::try_from(done * 30 / all.max(1)).unwrap_or(30).min(30);
-        let bar = format!("[{}{}]", "#".repeat(filled), " ".repeat(30 - filled));
-        let line = format!("\r{bar} {done} of {all} digests, {} MiB of payload", bytes >> 20);
-        drop(io::stderr().lock().write_all(line.as_bytes()));
-    }
-
-    fn end(&self) {
-        if self.last_shown.is_some() {
-            drop(io::stderr().lock().write_all(b"\n"));
-        }
-    }
+/// The progress line of a verification.
+fn progress_bar(VerifyProgress { done, all, bytes }: VerifyProgress) -> String {
+    let filled = usize::try_from(done * 30 / all.max(1)).unwrap_or(30).min(30);
+    let bar = format!("[{}{}]", "#".repeat(filled), " ".repeat(30 - filled));
+    format!("{bar} {done} of {all} digests, {} MiB of payload", bytes >> 20)
 }
 
 #[cfg(test)]

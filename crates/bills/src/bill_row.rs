@@ -1,0 +1,152 @@
+//! [`BillRow`]: one line of a vendor's export in our words: times, amount, tokens.
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+use rust_decimal::Decimal;
+
+use super::form::{Fields, Form, Kind, Reading, WITH_CACHED};
+use rates::Usd;
+
+/// Days from the first up to, but without, the last, in the bill's time zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Period {
+    pub(crate) from: Date,
+    pub(crate) to: Date,
+}
+
+/// One line of a bill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BillRow {
+    pub(crate) period: Period,
+    /// The vendor's name of the model, or the rate table's id that the form gives for it; "" if the line has none.
+    pub(crate) model: String,
+    pub(crate) kind: Kind,
+    /// "" = standard; `None`: the export doesn't say.
+    pub(crate) tier: Option<String>,
+    /// 1e-18 of the currency; `None` in a report of uses.
+    pub(crate) amount: Option<i128>,
+    /// Decimal places of the amount as written.
+    pub(crate) decimals: u32,
+    pub(crate) currency: String,
+    pub(crate) tokens: Option<u64>,
+    /// What tells the row from others of its time, kind and model.
+    pub(crate) identity: String,
+}
+
+/// Reads a row with its form. A report of uses has several counts in one row, each of which becomes a row.
+///
+/// # Errors
+/// What the row lacks; never its text.
+pub(crate) fn read_row(form: &Form, zone: &TimeZone, row: &dyn Fields) -> Result<Vec<BillRow>, String> {
+    let text = |name: &str| row.get(name).filter(|text| !text.trim().is_empty());
+    let start = text(&form.start).ok_or_else(|| format!("`{}` is empty", form.start))?;
+    let start = parse_day(&start, zone).ok_or_else(|| format!("`{}` is no time", form.start))?;
+    let end = form.end.as_deref().and_then(|name| Some((name, text(name)?)));
+    let end = end.map(|(name, text)| parse_day(&text, zone).ok_or_else(|| format!("`{name}` is no time")));
+    let period = period_of(start, end.transpose()?).ok_or("the row ends before it begins")?;
+    let Reading { model, kind, tier } = form.read_words(row);
+    let currency = form.currency.iter().find_map(|name| text(name)).map(|text| text.trim().to_uppercase());
+    let currency = currency.or_else(|| form.currency_is.clone());
+    let currency = currency.or_else(|| form.amount.is_none().then(String::new)).ok_or("the row names no currency")?;
+    let identity = form.account.iter().map(|name| row.get(name).unwrap_or_default()).chain(
+        // lines of one kind that differ in their description are several lines
+        form.patterns_fields().map(|name| row.get(name).unwrap_or_default()),
+    );
+    let identity = identity.collect::<Vec<String>>().join("\u{1f}");
+    let base = BillRow {
+        period,
+        model,
+        kind: kind.unwrap_or(Kind::Other),
+        tier,
+        amount: None,
+        decimals: 0,
+        currency,
+        tokens: None,
+        identity,
+    };
+    let Some(amount_field) = &form.amount else { return count_rows(form, row, &base) };
+    let amount = text(amount_field).ok_or_else(|| format!("`{amount_field}` is empty"))?;
+    let scaled = parse_decimal(&amount).and_then(|amount| amount.checked_mul(parse_decimal(&form.amount_in)?));
+    let scaled = scaled.ok_or_else(|| format!("`{amount_field}` is no decimal number"))?;
+    let atto = to_atto(scaled).ok_or_else(|| format!("`{amount_field}` is too large"))?;
+    let tokens = match &form.tokens {
+        Some(count) => match (text(&count.field), count.one_is(row)) {
+            (Some(text), Some(one_is)) if base.kind.is_tokens() => Some(scale_count(&text, one_is)?),
+            _ => None,
+        },
+        None => None,
+    };
+    let is_credit = atto < 0 && base.kind == Kind::Other;
+    let decimals = scaled.normalize().scale();
+    let mut rows = Vec::new();
+    for credit in form.credits.iter().flat_map(|name| row.list(name)) {
+        let credit = parse_decimal(&credit).ok_or("a credit is no decimal number")?;
+        let (kind, decimals) = (Kind::Credit, credit.normalize().scale());
+        rows.push(BillRow { kind, amount: to_atto(credit), decimals, ..base.clone() });
+    }
+    let kind = if is_credit { Kind::Credit } else { base.kind };
+    rows.push(BillRow { kind, amount: Some(atto), decimals, tokens, ..base });
+    Ok(rows)
+}
+
+fn count_rows(form: &Form, row: &dyn Fields, base: &BillRow) -> Result<Vec<BillRow>, String> {
+    let mut counts = Vec::new();
+    for (word, name) in &form.counts {
+        if let Some(text) = row.get(name).filter(|text| !text.trim().is_empty()) {
+            counts.push((word.as_str(), scale_count(&text, "1")?));
+        }
+    }
+    let cached: u64 = counts.iter().filter(|(word, _)| *word == Kind::CacheRead.as_str()).map(|(_, count)| count).sum();
+    let rows = counts.into_iter().map(|(word, count)| match Kind::parse(word) {
+        Some(kind) => (kind, count),
+        None => (Kind::Input, if word == WITH_CACHED { count.saturating_sub(cached) } else { count }),
+    });
+    let rows = rows.filter(|(_, count)| *count > 0);
+    Ok(rows.map(|(kind, count)| BillRow { kind, tokens: Some(count), ..base.clone() }).collect())
+}
+
+fn scale_count(text: &str, one_is: &str) -> Result<u64, String> {
+    let tokens = parse_decimal(text).and_then(|count| count.checked_mul(parse_decimal(one_is)?));
+    let tokens =
+        tokens.and_then(|tokens| u64::try_from(tokens.round().mantissa()).ok().filter(|_| tokens.round().scale() == 0));
+    tokens.ok_or_else(|| "a count of tokens is no number, or negative".to_owned())
+}
+
+/// A decimal number as programs write it: `-12.50`, `1.5e-7`. Thousands separators are refused, because `1,234` is
+/// two different numbers in two countries.
+fn parse_decimal(text: &str) -> Option<Decimal> {
+    let text = text.trim();
+    let exact = || text.parse::<Decimal>().ok();
+    if text.contains(['e', 'E']) { Decimal::from_scientific(text).ok() } else { exact() }
+}
+
+fn to_atto(amount: Decimal) -> Option<i128> {
+    Usd::parse_truncated(&amount.to_string()).map(|usd| usd.0)
+}
+
+/// A day with its time as seconds, in the zone.
+fn parse_day(text: &str, zone: &TimeZone) -> Option<DateTime> {
+    let text = text.trim().trim_end_matches(" UTC");
+    let at = |time: Timestamp| Some(time.to_zoned_datetime(zone.clone()).datetime());
+    if let Some(seconds) = text.parse::<i64>().ok().filter(|_| text.len() > 8) {
+        return at(Timestamp::from_second(seconds).ok()?);
+    }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return at(time);
+    }
+    let day = ["%m/%d/%Y", "%Y%m%d"].iter().find_map(|form| Date::strptime(form, text).ok());
+    day.map(|day| day.at(0, 0, 0, 0)).or_else(|| text.parse::<DateTime>().ok())
+}
+
+/// The whole days that the times lie in. Without an end, the day of the start.
+fn period_of(start: DateTime, end: Option<DateTime>) -> Option<Period> {
+    let from = start.date();
+    let tomorrow = from.checked_add(1.day()).ok()?;
+    let to = match end {
+        Some(end) if end < start => return None,
+        Some(end) => end.checked_sub(1.nanosecond()).ok()?.date().checked_add(1.day()).ok()?.max(tomorrow),
+        None => tomorrow,
+    };
+    Some(Period { from, to })
+}

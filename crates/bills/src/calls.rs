@@ -1,0 +1,210 @@
+//! [`OwnCall`]: what tollgate says about one call: an index line of the vault, with its amount by kind of token. The
+//! amount is the line's own, whatever today's table says; the table only divides it.
+
+use super::amounts::share;
+use super::form::Kind;
+use genai::usage::PriceBasis;
+use processors::cost::{CallPriceInput, list_unit_prices, price_call, price_difference};
+use rates::{RateTable, RateTables, Unit, Usd};
+use vault::index_row::{IndexRow, RowTail};
+use vault::object_names::parse_time;
+
+/// How far a call's own time may lie after its arrival, ns. Beyond that its clock is wrong, and the arrival counts.
+const MAX_CLOCK_LEAD: u64 = 300_000_000_000;
+
+/// The tokens of one kind in a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnPart {
+    pub(crate) kind: Kind,
+    pub(crate) tokens: u64,
+    /// 1e-18 USD; negative in a correction.
+    pub(crate) atto: i128,
+    /// What the same tokens cost without contracts, if the table knows it.
+    pub(crate) list_atto: Option<i128>,
+}
+
+/// See the module.
+pub(crate) struct OwnCall<'r> {
+    pub(crate) tail: &'r RowTail,
+    /// Unix ns.
+    pub(crate) at: u64,
+    /// Whether `at` is the time of arrival, because the call's own time lies after it.
+    pub(crate) is_clock_off: bool,
+    /// The table's key of the provider, or the name as it is.
+    pub(crate) provider: String,
+    /// The table's id of the model, or the name as it is, in lower case; "" if there is none.
+    pub(crate) model: String,
+    /// "" = standard.
+    pub(crate) tier: String,
+    pub(crate) status: OwnStatus,
+    pub(crate) parts: Vec<OwnPart>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnStatus {
+    Priced,
+    Unpriced,
+    Correction,
+}
+
+/// The prices that divide amounts.
+pub struct Prices {
+    pub tables: RateTables,
+    /// The table without contracts.
+    pub list: RateTable,
+    /// Whether fees per use are charged.
+    pub fees: bool,
+}
+
+impl<'r> OwnCall<'r> {
+    /// The call of a line; `None` if the line charges nothing.
+    pub(crate) fn read(row: &'r IndexRow, prices: &Prices) -> Option<Self> {
+        let tail = &row.tail;
+        let status = match tail.cost_status.as_deref()? {
+            "priced" => OwnStatus::Priced,
+            "unpriced" => OwnStatus::Unpriced,
+            "correction" => OwnStatus::Correction,
+            _ => return None,
+        };
+        let basis = tail.basis.as_ref();
+        let arrived = parse_time(&tail.ingest_ts).map_or(0, |at| at.0);
+        let own_time = basis.map(|basis| basis.time).or_else(|| parse_time(&tail.ts).map(|at| at.0)).unwrap_or(arrived);
+        let is_clock_off = arrived > 0 && own_time > arrived.saturating_add(MAX_CLOCK_LEAD);
+        let total = tail.cost_usd.as_deref().and_then(Usd::parse).unwrap_or_default();
+        // only what a call costs on top of an earlier record has tokens of its own
+        let basis = basis.filter(|basis| status != OwnStatus::Correction || basis.billed_before.is_some());
+        let contract = basis.and_then(|basis| prices.tables.table_by_contract(basis.contract.as_deref()?));
+        let table = contract.unwrap_or_else(|| prices.tables.table(Some(&tail.tenant)));
+        let tier = basis.and_then(|basis| basis.speed.as_deref().or(basis.service_tier.as_deref()));
+        let named = basis.and_then(|basis| basis.provider.as_deref()).or(tail.provider.as_deref()).unwrap_or("");
+        let found = basis.and_then(|basis| price_call(table, &CallPriceInput::from_basis(basis), false).ok());
+        let model = match &found {
+            Some(found) => found.model.to_owned(),
+            None => basis.and_then(|basis| basis.models.first()).or(tail.model.as_ref()).cloned().unwrap_or_default(),
+        };
+        let provider = prices.list.provider_key(named).or(found.as_ref().map(|found| found.provider)).unwrap_or(named);
+        Some(Self {
+            tail,
+            at: if is_clock_off { arrived } else { own_time },
+            is_clock_off,
+            provider: provider.to_owned(),
+            model: model.trim().to_lowercase(),
+            tier: tier.map(standard_tier).unwrap_or_default().to_owned(),
+            status,
+            parts: basis.map_or_else(
+                || vec![OwnPart { kind: Kind::Tokens, tokens: 0, atto: total.0, list_atto: None }],
+                |basis| divide(basis, total, (table, prices)),
+            ),
+        })
+    }
+
+    pub(crate) fn atto(&self) -> i128 {
+        self.parts.iter().fold(0, |sum, part| sum.saturating_add(part.atto))
+    }
+
+    /// The part that plans cover, 1e-18 USD.
+    pub(crate) fn covered_atto(&self) -> i128 {
+        self.tail.covered_usd.as_deref().and_then(Usd::parse).unwrap_or_default().0
+    }
+}
+
+/// Names of the standard tier are none.
+pub(crate) fn standard_tier(tier: &str) -> &str {
+    if ["default", "auto", "standard", "scale", "standard_only", "on_demand"].contains(&tier) { "" } else { tier }
+}
+
+/// Divides an amount by kind. If the table gives another amount than the line has, because prices or contracts were
+/// others, each kind has its share of the line's.
+fn divide(basis: &PriceBasis, total: Usd, (table, prices): (&RateTable, &Prices)) -> Vec<OwnPart> {
+    let (call, before) = (CallPriceInput::from_basis(basis), basis.billed_before.as_ref());
+    let list = list_unit_prices(&prices.list, &call, before).unwrap_or_default();
+    let list_of = |unit: Unit| list.iter().find(|one| one.unit == unit).map(|one| amount_of(one.tokens, one.price));
+    let units = list_unit_prices(table, &call, before).unwrap_or_default();
+    let mut parts: Vec<OwnPart> = Vec::new();
+    if units.is_empty() {
+        // tokens without a price still count
+        let counts = basis.units.buckets();
+        let counts = [
+            (Kind::Input, counts.input),
+            (Kind::CacheRead, counts.cache_read),
+            (Kind::CacheWrite5m, counts.cache_write_5m),
+            (Kind::CacheWrite1h, counts.cache_write_1h),
+            (Kind::Output, counts.output),
+        ];
+        let counts = counts.into_iter().filter(|(_, tokens)| *tokens > 0);
+        parts.extend(counts.map(|(kind, tokens)| OwnPart { kind, tokens, atto: 0, list_atto: None }));
+    }
+    for one in &units {
+        let part = OwnPart {
+            kind: kind_of(one.unit),
+            tokens: one.tokens,
+            atto: amount_of(one.tokens, one.price),
+            list_atto: list_of(one.unit),
+        };
+        match parts.iter_mut().find(|known| known.kind == part.kind) {
+            Some(known) => {
+                known.tokens = known.tokens.saturating_add(part.tokens);
+                known.atto = known.atto.saturating_add(part.atto);
+                known.list_atto = known.list_atto.zip(part.list_atto).map(|(one, other)| one.saturating_add(other));
+            }
+            None => parts.push(part),
+        }
+    }
+    let priced = match before {
+        Some(before) => price_difference(table, &call, before, prices.fees).map(|(priced, _)| priced),
+        None => price_call(table, &call, prices.fees),
+    };
+    let fees = priced.map_or(0, |priced| priced.parts.fees.0);
+    if fees != 0 {
+        parts.push(OwnPart { kind: Kind::Fee, tokens: 0, atto: fees, list_atto: Some(fees) });
+    }
+    fit_to(&mut parts, total.0);
+    parts
+}
+
+/// Makes the amounts add up to `total`, each in proportion; the largest takes what rounding leaves.
+fn fit_to(parts: &mut Vec<OwnPart>, total: i128) {
+    let sum = |parts: &[OwnPart]| parts.iter().fold(0_i128, |sum, part| sum.saturating_add(part.atto));
+    let computed = sum(parts);
+    if computed == total {
+        return;
+    }
+    // in 1e-18: more than any u64 has, so in steps of what fits
+    let whole = u64::try_from(computed.unsigned_abs() >> shift_of(computed)).unwrap_or(0);
+    for part in parts.iter_mut() {
+        let own = u64::try_from(part.atto.unsigned_abs() >> shift_of(computed)).unwrap_or(0);
+        part.atto = share(total, own, whole);
+    }
+    let rest = total.saturating_sub(sum(parts));
+    match parts.iter_mut().max_by_key(|part| part.atto.unsigned_abs()) {
+        Some(largest) => largest.atto = largest.atto.saturating_add(rest),
+        None => parts.push(OwnPart { kind: Kind::Tokens, tokens: 0, atto: total, list_atto: None }),
+    }
+}
+
+/// By how many bits an amount has to be cut to fit into 63.
+fn shift_of(amount: i128) -> u32 {
+    (128 - amount.unsigned_abs().leading_zeros()).saturating_sub(63)
+}
+
+fn amount_of(tokens: u64, price: Usd) -> i128 {
+    price.0.saturating_mul(i128::from(tokens))
+}
+
+/// The kind of a unit of the rate table.
+pub(crate) fn kind_of(unit: Unit) -> Kind {
+    match unit {
+        Unit::Input => Kind::Input,
+        Unit::InputAudio => Kind::InputAudio,
+        Unit::InputImage => Kind::InputImage,
+        Unit::InputVideo => Kind::InputVideo,
+        Unit::CacheRead | Unit::CacheReadAudio | Unit::CacheReadImage => Kind::CacheRead,
+        // by definition the price of the short time
+        Unit::CacheWrite | Unit::CacheWrite5m | Unit::CacheWrite30m => Kind::CacheWrite5m,
+        Unit::CacheWrite1h | Unit::CacheWrite12h => Kind::CacheWrite1h,
+        Unit::Output | Unit::OutputVideo | Unit::OutputCitation => Kind::Output,
+        Unit::OutputAudio => Kind::OutputAudio,
+        Unit::OutputImage => Kind::OutputImage,
+        Unit::Reasoning => Kind::Reasoning,
+    }
+}

@@ -1,0 +1,179 @@
+//! The commands `tollgate bill …`: their options, and what they print. The exit code of `reconcile` is 1 if more than
+//! the tolerance is unexplained.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use jiff::ToSpan as _;
+use jiff::civil::Date;
+
+use super::amounts::simplest_ratio;
+use super::bill::{Bill, RowFilter};
+use super::calls::Prices;
+use super::causes::reconcile;
+use super::focus::{self, FocusArgs};
+use super::forecast::{self, ForecastArgs};
+use super::form::load_forms;
+use super::own::{IndexArgs, OwnSums, read_calls};
+use super::report::Report;
+use command::error::{CommandError, ExitStatus};
+use command::output::{print, print_json, print_notes};
+use rates::{Exchange, Usd};
+
+/// Vendors' bills, and costs for finance.
+#[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once")]
+pub enum BillCommand {
+    /// Compares a vendor's bill with what the index of a vault says, by day and model, and says why they differ.
+    ///
+    /// Reads the exports of Anthropic, OpenAI, AWS, Azure and Google, files in FOCUS, and others that a file of forms
+    /// describes. The exit code is 1 if more than the tolerance is unexplained.
+    Reconcile(ReconcileArgs),
+    /// Prints the costs of a month as CSV in the form of FOCUS 1.2, the FinOps Open Cost and Usage Specification.
+    Focus(FocusArgs),
+    /// Projects each tenant's cost of a month: what it was a day so far, times the days of the month.
+    Forecast(ForecastArgs),
+}
+
+/// Options of `bill reconcile`.
+#[derive(Args)]
+pub struct ReconcileArgs {
+    /// Whose bill it is: `anthropic`, `openai`, `aws`, `azure`, `google`, or another provider of the rate table.
+    #[arg(long)]
+    provider: String,
+    /// An export, CSV or JSON, also compressed with gzip. May be repeated: costs and uses, or pages.
+    #[arg(long = "file", short, required = true, value_name = "EXPORT")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    index: IndexArgs,
+    /// Only this month of the bill, such as `2026-11`.
+    #[arg(long, value_name = "MONTH", conflicts_with = "days")]
+    month: Option<String>,
+    /// Only these days of the bill, `2026-11-01..2026-11-15`; the last one is included.
+    #[arg(long, value_name = "FIRST..LAST")]
+    days: Option<String>,
+    /// The time zone of the bill's days [default: the vendor's].
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
+    /// Only amounts in this currency. If it isn't USD, `--config` has to have its exchange rate (`cost.exchange`).
+    #[arg(long)]
+    currency: Option<String>,
+    /// A file that says how to read exports that have no built-in form.
+    #[arg(long, value_name = "FILE")]
+    form: Option<PathBuf>,
+    /// What the bill calls a model, and the rate table's id for it. May be repeated.
+    #[arg(long = "alias", value_name = "WORD=MODEL", value_parser = parse_alias)]
+    aliases: Vec<(String, String)>,
+    /// The part of the bill that may stay unexplained, percent.
+    #[arg(long, default_value = "0.1", value_name = "PERCENT", value_parser = parse_percent)]
+    tolerance: u64,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the commands need of a configuration, which only the root package can read.
+pub struct BillPrices {
+    pub prices: Prices,
+    pub exchange: Option<Exchange>,
+}
+
+/// Runs a command. `load` reads the prices of `--config`, or the built-in ones.
+///
+/// # Errors
+/// What is wrong with the options, the files or the vault.
+pub fn run(
+    command: &BillCommand,
+    load: &dyn Fn() -> Result<BillPrices, CommandError>,
+) -> Result<ExitStatus, CommandError> {
+    match command {
+        BillCommand::Reconcile(args) => run_reconcile(args, &load()?),
+        BillCommand::Focus(args) => focus::run(args, &load()?),
+        BillCommand::Forecast(args) => forecast::run(args, &load()?),
+    }
+}
+
+fn run_reconcile(args: &ReconcileArgs, prices: &BillPrices) -> Result<ExitStatus, CommandError> {
+    let list = &prices.prices.list;
+    let Some(provider) = list.provider_key(&args.provider) else {
+        let nearest = list.nearest_provider(&args.provider);
+        let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
+        return Err(CommandError::Usage(format!("the rate table has no provider `{}`{hint}", args.provider)));
+    };
+    let days = match (&args.month, &args.days) {
+        (Some(month), _) => Some(parse_month(month)?),
+        (None, Some(days)) => Some(parse_days(days)?),
+        (None, None) => None,
+    };
+    let filter = RowFilter {
+        days,
+        currency: args.currency.as_ref().map(|currency| currency.to_uppercase()),
+        aliases: args.aliases.iter().cloned().collect::<BTreeMap<_, _>>(),
+    };
+    let forms = load_forms(args.form.as_deref())?;
+    let mut bill = Bill::read(&args.files, &forms, provider, args.time_zone.as_deref(), &filter)?;
+    bill.name_models(&prices.prices);
+    let convert = converter(&bill.currency, prices.exchange.as_ref())?;
+    let first = bill.days().and_then(|(first, _)| first.checked_sub(2.days()).ok());
+    let first_day = first.map(|day| day.to_string()).unwrap_or_default();
+    let mut own = OwnSums::default();
+    read_calls(&args.index, &prices.prices, &first_day, &mut |call| own.add(&call, provider, &*convert))?;
+    let result = reconcile(&bill, &own, &prices.prices);
+    let report = Report { bill: &bill, own: &own, result: &result, tolerance: args.tolerance };
+    if args.json {
+        print_json(&serde_json::to_string_pretty(&report.json()).unwrap_or_default())?;
+    } else {
+        print(&report.text())?;
+    }
+    if report.exceeds_tolerance() {
+        let percent = Usd(i128::from(args.tolerance).saturating_mul(100_000_000_000));
+        let problem = format!("more than {percent}% of the bill is unexplained (--tolerance)");
+        print_notes("failed", [&problem]);
+        return Ok(ExitStatus::Failed);
+    }
+    Ok(ExitStatus::Success)
+}
+
+type Convert<'e> = Box<dyn Fn(i128, u64) -> Option<i128> + Send + Sync + 'e>;
+
+/// Turns 1e-18 USD at a time into the currency.
+pub(crate) fn converter<'e>(currency: &str, exchange: Option<&'e Exchange>) -> Result<Convert<'e>, CommandError> {
+    if currency == "USD" {
+        return Ok(Box::new(|atto, _| Some(atto)));
+    }
+    match exchange.filter(|exchange| exchange.currency().as_str() == currency) {
+        Some(exchange) => Ok(Box::new(|atto, at| Some(exchange.convert(Usd(atto), at)?.0))),
+        None => Err(CommandError::Failed(format!(
+            "the bill is in {currency}, and ours is in USD: give --config with `cost: {{ currency: {currency}, \
+             exchange: … }}`, so that ours can be converted day by day"
+        ))),
+    }
+}
+
+/// The first and last day of a month.
+pub(crate) fn parse_month(text: &str) -> Result<(Date, Date), CommandError> {
+    let first = format!("{text}-01").parse::<Date>().ok().filter(|_| text.len() == 7);
+    let first = first.ok_or_else(|| CommandError::Usage("--month must be a month such as 2026-11".to_owned()))?;
+    Ok((first, first.last_of_month()))
+}
+
+fn parse_days(text: &str) -> Result<(Date, Date), CommandError> {
+    let days = text.split_once("..").and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    days.filter(|(first, last)| first <= last)
+        .ok_or_else(|| CommandError::Usage("--days must be days such as 2026-11-01..2026-11-15".to_owned()))
+}
+
+fn parse_alias(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(word, model)| !word.trim().is_empty() && !model.trim().is_empty());
+    let (word, model) = pair.ok_or("must be WORD=MODEL")?;
+    Ok((word.trim().to_lowercase(), model.trim().to_lowercase()))
+}
+
+/// A part of the whole, in 1e-9.
+fn parse_percent(text: &str) -> Result<u64, String> {
+    let percent = Usd::parse(text.trim().trim_end_matches('%')).filter(|percent| percent.0 >= 0);
+    let whole = 100_000_000_000_000_000_000;
+    let part = percent.and_then(|percent| simplest_ratio(percent.0, percent.0, whole));
+    part.filter(|part| *part <= 1_000_000_000).ok_or_else(|| "must be a percentage such as 0.5".to_owned())
+}

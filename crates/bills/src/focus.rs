@@ -1,0 +1,299 @@
+//! `bill focus`: a month's costs as CSV in the form of FOCUS 1.2 (focus.finops.org): a row for each day, owner, model,
+//! kind of token and price, so that price times quantity is the cost, exactly. Cells that a spreadsheet would run as
+//! formulas are made text.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::ToSpan as _;
+use jiff::civil::Date;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::calls::{OwnCall, OwnPart, OwnStatus};
+use super::cli::{BillPrices, converter, parse_month};
+use super::form::Kind;
+use super::own::{IndexArgs, day_of_time, read_calls};
+use command::error::{CommandError, ExitStatus};
+use command::output::{print, print_notes};
+use kernel::files::{describe_io_error, read_text};
+use rates::Usd;
+
+/// Most rows of a file. A row takes about 1 kB.
+const MAX_ROWS: usize = 2_000_000;
+/// Largest file of teams, bytes.
+const MAX_TEAMS: u64 = 16 << 20;
+
+/// Options of `bill focus`.
+#[derive(Args)]
+pub struct FocusArgs {
+    #[command(flatten)]
+    index: IndexArgs,
+    /// The month, UTC, such as `2026-11`.
+    #[arg(long)]
+    month: String,
+    /// The currency of the amounts. If it isn't USD, `--config` has to have its exchange rate (`cost.exchange`).
+    #[arg(long, default_value = "USD")]
+    currency: String,
+    /// A CSV file with a user, feature, tenant or account and its team in each line, for the tag `team`.
+    #[arg(long, value_name = "FILE")]
+    teams: Option<PathBuf>,
+}
+
+/// What rows are by.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct RowKey {
+    day: Date,
+    account: String,
+    tenant: String,
+    provider: String,
+    model: String,
+    kind: Kind,
+    tier: String,
+    is_covered: bool,
+    /// Prices of one token, or of one use, 1e-18: without and with contracts, in the currency and then in USD.
+    prices: Option<[i128; 4]>,
+    /// JSON, in one order.
+    tags: String,
+}
+
+#[derive(Clone, Copy, Default)]
+struct RowSum {
+    /// Tokens, or uses that cost a fee.
+    quantity: u64,
+    list: i128,
+    contracted: i128,
+    billed: i128,
+    billed_usd: i128,
+}
+
+pub(crate) fn run(args: &FocusArgs, prices: &BillPrices) -> Result<ExitStatus, CommandError> {
+    let (first, last) = parse_month(&args.month)?;
+    let currency = args.currency.to_uppercase();
+    let convert = converter(&currency, prices.exchange.as_ref())?;
+    let teams = args.teams.as_deref().map(read_teams).transpose()?.unwrap_or_default();
+    let mut rows: BTreeMap<RowKey, RowSum> = BTreeMap::new();
+    let (mut unpriced, mut without_rate, mut is_full) = (0_u64, 0_u64, false);
+    let first_day = first.checked_sub(1.day()).map(|day| day.to_string()).unwrap_or_default();
+    read_calls(&args.index, &prices.prices, &first_day, &mut |call| {
+        let Some(day) = day_of_time(call.at).filter(|day| (first..=last).contains(day)) else { return };
+        unpriced += u64::from(call.status == OwnStatus::Unpriced);
+        if call.status == OwnStatus::Unpriced {
+            return;
+        }
+        match rows_of(&call, day, &teams, &*convert) {
+            None => without_rate += 1,
+            Some(parts) => {
+                for (key, sum) in parts {
+                    is_full |= rows.len() >= MAX_ROWS && !rows.contains_key(&key);
+                    if !is_full {
+                        rows.entry(key).or_default().add(sum);
+                    }
+                }
+            }
+        }
+    })?;
+    if is_full {
+        return Err(format!("more than {MAX_ROWS} rows: write one file for each --account or --tenant").into());
+    }
+    if without_rate > 0 {
+        return Err(format!("{without_rate} calls are older than the first exchange rate of {currency}").into());
+    }
+    let text = as_csv(&rows, first, &currency)?;
+    print(&text)?;
+    if unpriced > 0 {
+        let note = format!("{unpriced} calls without a price are in no row (`tollgate rates reprice` prices them)");
+        print_notes("note", [&note]);
+    }
+    Ok(ExitStatus::Success)
+}
+
+impl RowSum {
+    fn add(&mut self, other: Self) {
+        self.quantity = self.quantity.saturating_add(other.quantity);
+        self.list = self.list.saturating_add(other.list);
+        self.contracted = self.contracted.saturating_add(other.contracted);
+        self.billed = self.billed.saturating_add(other.billed);
+        self.billed_usd = self.billed_usd.saturating_add(other.billed_usd);
+    }
+}
+
+/// The rows that a call adds to; `None` if its day has no exchange rate.
+fn rows_of(
+    call: &OwnCall<'_>,
+    day: Date,
+    teams: &HashMap<String, String>,
+    convert: &(dyn Fn(i128, u64) -> Option<i128> + Sync),
+) -> Option<Vec<(RowKey, RowSum)>> {
+    let is_covered = call.tail.billing.is_some();
+    let mut covered = call.covered_atto();
+    let is_adjustment = call.status == OwnStatus::Correction;
+    let mut rows = Vec::new();
+    for OwnPart { kind, tokens, atto, list_atto } in &call.parts {
+        // what a plan covers is taken from the first parts; their sum is exact
+        let own_covered = if covered >= 0 { covered.min((*atto).max(0)) } else { covered.max(*atto) };
+        covered = covered.saturating_sub(own_covered);
+        let (list_usd, billed_usd) = (list_atto.unwrap_or(*atto), atto.saturating_sub(own_covered));
+        let [list, contracted, billed] = [list_usd, *atto, billed_usd].map(|amount| convert(amount, call.at));
+        let (list, contracted, billed) = (list?, contracted?, billed?);
+        // the fees of a call are one use
+        let quantity = if *kind == Kind::Fee { 1 } else { *tokens };
+        let is_adjustment = is_adjustment || quantity == 0;
+        let per_one = |amount: i128| amount / i128::from(quantity.max(1));
+        let prices = (!is_adjustment).then(|| [list, contracted, list_usd, *atto].map(per_one));
+        let key = RowKey {
+            day,
+            account: call.tail.account.clone(),
+            tenant: call.tail.tenant.clone(),
+            provider: call.provider.clone(),
+            model: call.model.clone(),
+            kind: *kind,
+            tier: call.tier.clone(),
+            is_covered,
+            prices,
+            tags: tags_of(call, *kind, teams),
+        };
+        rows.push((key, RowSum { quantity, list, contracted, billed, billed_usd }));
+    }
+    Some(rows)
+}
+
+/// The tags of a part of a call: who caused the cost, and for what. Those that nobody named are left out.
+fn tags_of(call: &OwnCall<'_>, kind: Kind, teams: &HashMap<String, String>) -> String {
+    let tail = call.tail;
+    let (user, feature) = (tail.user_key.as_deref(), tail.feature.as_deref());
+    let of_team = |name: Option<&str>| name.and_then(|name| teams.get(name)).map(String::as_str);
+    let named = [user, feature, Some(&*tail.tenant), Some(&*tail.account)];
+    let tags = [
+        ("account", Some(&*tail.account)),
+        ("agent", tail.actor.as_deref()),
+        ("billing", tail.billing.as_deref()),
+        ("environment", tail.environment.as_deref()),
+        ("feature", feature),
+        ("issue", tail.issue_id.as_deref()),
+        ("model", Some(&*call.model).filter(|model| !model.is_empty())),
+        ("team", named.into_iter().find_map(of_team)),
+        ("tenant", Some(&*tail.tenant)),
+        ("tier", Some(&*call.tier).filter(|tier| !tier.is_empty())),
+        ("token_kind", Some(kind.as_str())),
+        ("user", user),
+    ];
+    let tags = tags.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?))));
+    serde_json::Value::Object(tags.collect()).to_string()
+}
+
+/// Teams by user, feature, tenant or account.
+fn read_teams(path: &Path) -> Result<HashMap<String, String>, CommandError> {
+    let name = path.display();
+    let text = read_text(path, MAX_TEAMS).map_err(|error| format!("{name}: {}", describe_io_error(error.kind())))?;
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).comment(Some(b'#')).from_reader(text.as_bytes());
+    let mut teams = HashMap::new();
+    for (number, record) in (1..).zip(reader.records()) {
+        let record = record.ok().filter(|record| record.len() == 2);
+        let record = record.ok_or_else(|| format!("{name}: line {number}: must have a name and its team"))?;
+        let (Some(member), Some(team)) = (record.get(0), record.get(1)) else { continue };
+        teams.insert(member.trim().to_owned(), team.trim().to_owned());
+    }
+    Ok(teams)
+}
+
+/// A text that no spreadsheet takes for a formula (OWASP, CSV injection).
+fn plain(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+}
+
+fn as_csv(rows: &BTreeMap<RowKey, RowSum>, first: Date, currency: &str) -> Result<String, CommandError> {
+    let next_month = first.checked_add(1.month()).map_err(|_| "the month is too far away")?;
+    let names = column_names()?;
+    let mut out = csv::Writer::from_writer(Vec::new());
+    let failed = |error: csv::Error| CommandError::Failed(format!("can't write CSV: {error}"));
+    out.write_record(&names).map_err(failed)?;
+    for (key, sum) in rows {
+        let mut cells = columns(key, sum, (first, next_month), currency);
+        // the specification's order; a column that we can't fill is null
+        let cells = names.iter().map(|name| cells.remove(&**name).unwrap_or_default());
+        out.write_record(cells).map_err(failed)?;
+    }
+    let bytes = out.into_inner().map_err(|_| "can't write CSV")?;
+    String::from_utf8(bytes).map_err(|_| "can't write CSV".into())
+}
+
+/// The columns of FOCUS 1.2.
+pub(crate) fn column_names() -> Result<Vec<String>, CommandError> {
+    #[derive(Deserialize)]
+    struct Column {
+        name: String,
+    }
+    #[derive(Deserialize)]
+    struct File {
+        columns: Vec<Column>,
+    }
+    let file = config::load::parse_data::<File>("focus_columns.yaml", include_str!("focus_columns.yaml"));
+    let file = file.map_err(|problem| CommandError::Failed(problem.to_string()))?;
+    Ok(file.columns.into_iter().map(|column| column.name).collect())
+}
+
+/// The cells that a bill of tokens has.
+fn columns(key: &RowKey, sum: &RowSum, month: (Date, Date), currency: &str) -> BTreeMap<&'static str, String> {
+    let midnight = |day: Date| format!("{day}T00:00:00Z");
+    let amount = |atto: i128| Usd(atto).to_string();
+    // a million tokens, or one use
+    let (unit, pricing_unit, scale) = match key.kind {
+        Kind::Fee => ("Requests", "Requests", 1),
+        _ => ("Tokens", "1000000 Tokens", 1_000_000),
+    };
+    let price = |which: usize| {
+        let price = key.prices.and_then(|prices| prices.get(which).copied());
+        price.map(|one| amount(one.saturating_mul(scale))).unwrap_or_default()
+    };
+    let if_used = |text: String| if key.prices.is_some() { text } else { String::new() };
+    let quantity = amount(i128::from(sum.quantity).saturating_mul(1_000_000_000_000_000_000 / scale));
+    let tier = if key.tier.is_empty() { String::new() } else { format!("/{}", key.tier) };
+    let sku = format!("{}/{}/{}", key.provider, key.model, key.kind.as_str());
+    let provider = if key.provider.is_empty() { "tollgate" } else { &*key.provider };
+    let details = json!({"Model": key.model, "ServiceTier": key.tier, "TokenKind": key.kind.as_str()});
+    let cells = [
+        ("BilledCost", amount(sum.billed)),
+        ("BillingAccountId", plain(&key.account)),
+        ("BillingAccountName", plain(&key.account)),
+        ("BillingAccountType", "tollgate account".to_owned()),
+        ("BillingCurrency", currency.to_owned()),
+        ("BillingPeriodEnd", midnight(month.1)),
+        ("BillingPeriodStart", midnight(month.0)),
+        ("ChargeCategory", if key.prices.is_some() { "Usage" } else { "Adjustment" }.to_owned()),
+        ("ChargeDescription", plain(&format!("{}: {}{tier}", key.model, key.kind.as_str()))),
+        ("ChargeFrequency", "Usage-Based".to_owned()),
+        ("ChargePeriodEnd", midnight(key.day.tomorrow().unwrap_or(key.day))),
+        ("ChargePeriodStart", midnight(key.day)),
+        ("ConsumedQuantity", if_used(sum.quantity.to_string())),
+        ("ConsumedUnit", if_used(unit.to_owned())),
+        ("ContractedCost", amount(sum.contracted)),
+        ("ContractedUnitPrice", price(1)),
+        ("EffectiveCost", amount(sum.billed)),
+        ("InvoiceIssuerName", plain(provider)),
+        ("ListCost", amount(sum.list)),
+        ("ListUnitPrice", price(0)),
+        ("PricingCategory", if_used(if key.is_covered { "Other" } else { "Standard" }.to_owned())),
+        ("PricingCurrency", "USD".to_owned()),
+        ("PricingCurrencyContractedUnitPrice", price(3)),
+        ("PricingCurrencyEffectiveCost", amount(sum.billed_usd)),
+        ("PricingCurrencyListUnitPrice", price(2)),
+        ("PricingQuantity", if_used(quantity)),
+        ("PricingUnit", if_used(pricing_unit.to_owned())),
+        ("ProviderName", plain(provider)),
+        ("PublisherName", plain(provider)),
+        ("ServiceCategory", "AI and Machine Learning".to_owned()),
+        ("ServiceName", plain(provider)),
+        ("ServiceSubcategory", "Generative AI".to_owned()),
+        ("SkuId", if_used(plain(&sku))),
+        ("SkuMeter", if_used(key.kind.as_str().replace('_', " "))),
+        ("SkuPriceDetails", if_used(details.to_string())),
+        ("SkuPriceId", if_used(plain(&format!("{sku}{tier}")))),
+        ("SubAccountId", plain(&key.tenant)),
+        ("SubAccountName", plain(&key.tenant)),
+        ("SubAccountType", "tollgate tenant".to_owned()),
+        ("Tags", key.tags.clone()),
+    ];
+    cells.into_iter().collect()
+}

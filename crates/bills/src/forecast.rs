@@ -1,0 +1,130 @@
+//! `bill forecast`: each tenant's cost of a month, projected by plain arithmetic: what is known so far, divided by the
+//! time that has passed, times the length of the month. It knows no weekends, trends or plans.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+use serde_json::{Value as Json, json};
+
+use super::amounts::{format_amount, share};
+use super::calls::OwnStatus;
+use super::cli::{BillPrices, parse_month};
+use super::own::{IndexArgs, read_calls};
+use command::error::{CommandError, ExitStatus};
+use command::output::{print, print_json};
+use kernel::clock::{Clock as _, SystemClock};
+use kernel::terminal::escape_unsafe;
+use rates::Usd;
+
+/// Options of `bill forecast`.
+#[derive(Args)]
+pub struct ForecastArgs {
+    #[command(flatten)]
+    index: IndexArgs,
+    /// The month, UTC [default: this one].
+    #[arg(long)]
+    month: Option<String>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct TenantSum {
+    atto: i128,
+    unpriced: u64,
+}
+
+/// Begin and end of a month, and how much of it has passed, in seconds.
+struct MonthTime {
+    begin: u64,
+    end: u64,
+    passed: u64,
+}
+
+impl MonthTime {
+    fn new(first: Date, now: u64) -> Option<Self> {
+        let seconds = |day: Date| {
+            let midnight = day.at(0, 0, 0, 0).to_zoned_datetime(TimeZone::UTC).ok()?;
+            u64::try_from(midnight.timestamp().as_second()).ok()
+        };
+        let (begin, end) = (seconds(first)?, seconds(first.checked_add(1.month()).ok()?)?);
+        Some(Self { begin, end, passed: now.min(end).saturating_sub(begin) })
+    }
+
+    /// What an amount of the time that has passed makes in the whole month; `None` before the month has begun.
+    fn project(&self, atto: i128) -> Option<i128> {
+        (self.passed > 0).then(|| share(atto, self.end.saturating_sub(self.begin), self.passed))
+    }
+}
+
+pub(crate) fn run(args: &ForecastArgs, prices: &BillPrices) -> Result<ExitStatus, CommandError> {
+    let now = SystemClock::new().now().0 / 1_000_000_000;
+    let this_month = || {
+        let now = Timestamp::from_second(i64::try_from(now).unwrap_or(0)).ok();
+        now.map(|now| now.to_zoned_datetime(TimeZone::UTC).date().first_of_month())
+    };
+    let first = match &args.month {
+        Some(month) => parse_month(month)?.0,
+        None => this_month().ok_or("the clock is wrong")?,
+    };
+    let time = MonthTime::new(first, now).ok_or("the month is too far away")?;
+    let mut tenants: BTreeMap<String, TenantSum> = BTreeMap::new();
+    let first_day = first.checked_sub(1.day()).map(|day| day.to_string()).unwrap_or_default();
+    read_calls(&args.index, &prices.prices, &first_day, &mut |call| {
+        if (time.begin..time.end).contains(&(call.at / 1_000_000_000)) {
+            let sum = tenants.entry(call.tail.tenant.clone()).or_default();
+            sum.atto = sum.atto.saturating_add(call.atto());
+            sum.unpriced += u64::from(call.status == OwnStatus::Unpriced);
+        }
+    })?;
+    if args.json {
+        print_json(&serde_json::to_string_pretty(&as_json(first, &time, &tenants)).unwrap_or_default())?;
+    } else {
+        print(&as_text(first, &time, &tenants))?;
+    }
+    Ok(ExitStatus::Success)
+}
+
+fn as_json(first: Date, time: &MonthTime, tenants: &BTreeMap<String, TenantSum>) -> Json {
+    let rows: Vec<Json> = (tenants.iter())
+        .map(|(tenant, sum)| {
+            json!({"tenant": tenant, "usd": Usd(sum.atto).to_string(), "unpriced_calls": sum.unpriced,
+                "forecast_usd": time.project(sum.atto).map(|atto| Usd(atto).to_string())})
+        })
+        .collect();
+    json!({"month": first.strftime("%Y-%m").to_string(), "seconds_passed": time.passed,
+        "seconds_of_month": time.end.saturating_sub(time.begin), "tenants": rows})
+}
+
+fn as_text(first: Date, time: &MonthTime, tenants: &BTreeMap<String, TenantSum>) -> String {
+    let days = |seconds: u64| format!("{}.{}", seconds / 86_400, seconds % 86_400 / 8_640);
+    let (passed, whole) = (days(time.passed), time.end.saturating_sub(time.begin) / 86_400);
+    let month = first.strftime("%Y-%m");
+    let mut out = format!(
+        "{month}: {passed} of {whole} days have passed. Forecast: the cost so far / {passed} * {whole}; it knows no \
+         weekends, trends or plans.\n\n{:<34} {:>14} {:>14}\n",
+        "tenant", "so far, USD", "forecast, USD"
+    );
+    let mut line = |name: &str, sum: &TenantSum| {
+        let forecast = time.project(sum.atto).map_or("-".to_owned(), format_amount);
+        let unpriced =
+            if sum.unpriced > 0 { format!("  and {} calls without a price", sum.unpriced) } else { String::new() };
+        out.push_str(&format!(
+            "{:<34} {:>14} {forecast:>14}{unpriced}\n",
+            escape_unsafe(name),
+            format_amount(sum.atto)
+        ));
+    };
+    let mut total = TenantSum::default();
+    for (tenant, sum) in tenants {
+        line(tenant, sum);
+        total.atto = total.atto.saturating_add(sum.atto);
+        total.unpriced += sum.unpriced;
+    }
+    line("total", &total);
+    out
+}

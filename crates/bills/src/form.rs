@@ -1,0 +1,277 @@
+//! [`Form`]: how one kind of a vendor's export is read. Forms are data (`config/bills.yaml`, whose head explains the
+//! fields, or a file of the user's); `export` reads files with them, and nothing else knows a vendor's columns.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use regex_automata::meta::Regex;
+use regex_automata::util::syntax;
+use serde::Deserialize;
+
+use kernel::files::{describe_io_error, read_text};
+
+const BUILTIN: &str = include_str!("../../../config/bills.yaml");
+/// Largest file of forms, bytes.
+const MAX_FORMS: u64 = 4 << 20;
+
+kernel::word_enum! {
+    /// What a line of a bill is for.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub(crate) Kind {
+        Input = "input",
+        InputAudio = "input_audio",
+        InputImage = "input_image",
+        InputVideo = "input_video",
+        CacheRead = "cache_read",
+        /// Cache writes whose lifetime is not named.
+        CacheWrite = "cache_write",
+        CacheWrite5m = "cache_write_5m",
+        CacheWrite1h = "cache_write_1h",
+        Output = "output",
+        OutputAudio = "output_audio",
+        OutputImage = "output_image",
+        /// Part of the output, unless it is priced separately.
+        Reasoning = "reasoning",
+        /// Tokens whose kind is not known.
+        Tokens = "tokens",
+        /// Searches and other uses that are no tokens.
+        Fee = "fee",
+        Credit = "credit",
+        /// A line that takes off what a contract says.
+        Discount = "discount",
+        Tax = "tax",
+        /// A line that no pattern of the form understands.
+        Other = "other",
+    }
+}
+
+impl Kind {
+    pub(crate) fn is_tokens(self) -> bool {
+        !matches!(self, Self::Fee | Self::Credit | Self::Discount | Self::Tax | Self::Other)
+    }
+
+    /// The kind that contains this one in exports with fewer kinds.
+    pub(crate) fn parent(self) -> Option<Self> {
+        match self {
+            Self::CacheWrite5m | Self::CacheWrite1h => Some(Self::CacheWrite),
+            Self::InputAudio | Self::InputImage | Self::InputVideo | Self::CacheRead | Self::CacheWrite => {
+                Some(Self::Input)
+            }
+            Self::OutputAudio | Self::OutputImage | Self::Reasoning => Some(Self::Output),
+            Self::Input | Self::Output => Some(Self::Tokens),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Shape {
+    Csv,
+    Json,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenCount {
+    pub(crate) field: String,
+    /// The field that names the unit, and how many tokens its words are.
+    unit: Option<String>,
+    #[serde(default)]
+    units: BTreeMap<String, String>,
+    /// How many tokens one of them is, if no word says it.
+    r#in: Option<String>,
+}
+
+impl TokenCount {
+    /// How many tokens 1 is in this row, as a decimal.
+    pub(crate) fn one_is(&self, row: &dyn Fields) -> Option<&str> {
+        let word = self.unit.as_deref().and_then(|name| row.get(name)).unwrap_or_default();
+        self.units.get(&word.trim().to_lowercase()).or(self.r#in.as_ref()).map(String::as_str)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pattern {
+    fields: Vec<String>,
+    regex: String,
+    #[serde(skip)]
+    compiled: Option<Regex>,
+}
+
+/// Rows of other services.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Skip {
+    fields: Vec<String>,
+    unless: Vec<String>,
+}
+
+fn one() -> String {
+    "1".to_owned()
+}
+
+/// See the module, and the head of `config/bills.yaml` for the fields.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Form {
+    pub(crate) name: String,
+    pub(crate) provider: Option<String>,
+    #[serde(default)]
+    #[allow(dead_code, reason = "where the form is published, for people who read the file")]
+    source: String,
+    pub(crate) shape: Shape,
+    #[serde(default)]
+    pub(crate) rows: String,
+    pub(crate) needs: Vec<String>,
+    pub(crate) time_zone: String,
+    pub(crate) start: String,
+    pub(crate) end: Option<String>,
+    #[serde(default)]
+    pub(crate) account: Vec<String>,
+    #[serde(default)]
+    pub(crate) currency: Vec<String>,
+    pub(crate) currency_is: Option<String>,
+    #[serde(default)]
+    pub(crate) model: Vec<String>,
+    pub(crate) amount: Option<String>,
+    #[serde(default = "one")]
+    pub(crate) amount_in: String,
+    kind: Option<String>,
+    pub(crate) tokens: Option<TokenCount>,
+    #[serde(default)]
+    pub(crate) counts: BTreeMap<String, String>,
+    tier: Option<String>,
+    #[serde(default)]
+    patterns: Vec<Pattern>,
+    #[serde(default)]
+    kinds: BTreeMap<String, Kind>,
+    #[serde(default)]
+    tiers: BTreeMap<String, String>,
+    #[serde(default)]
+    models: BTreeMap<String, String>,
+    /// Amounts of credits in the row.
+    pub(crate) credits: Option<String>,
+    skip: Option<Skip>,
+}
+
+/// The fields of a row by name.
+pub(crate) trait Fields {
+    fn get(&self, name: &str) -> Option<String>;
+
+    /// The texts of a field of the objects in an array, named `array.field`.
+    fn list(&self, _name: &str) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// What the words of a row say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) model: String,
+    pub(crate) kind: Option<Kind>,
+    /// "" = standard; `None`: the row does not say.
+    pub(crate) tier: Option<String>,
+}
+
+/// The forms of a file, or the built-in ones, in the order in which they are tried.
+///
+/// # Errors
+/// The file can't be read or is no list of forms.
+pub(crate) fn load_forms(path: Option<&std::path::Path>) -> Result<Vec<Form>, String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        forms: Vec<Form>,
+    }
+    let (name, text) = match path {
+        None => ("config/bills.yaml".to_owned(), Cow::Borrowed(BUILTIN)),
+        Some(path) => {
+            let name = path.display().to_string();
+            let text = read_text(path, MAX_FORMS).map_err(|e| format!("{name}: {}", describe_io_error(e.kind())))?;
+            (name, Cow::Owned(text))
+        }
+    };
+    let mut forms = config::load::parse_data::<File>(&name, &text).map_err(|problem| problem.to_string())?.forms;
+    for form in &mut forms {
+        form.compile().map_err(|problem| format!("{name}: form `{}`: {problem}", form.name))?;
+    }
+    Ok(forms)
+}
+
+impl Form {
+    fn compile(&mut self) -> Result<(), String> {
+        for pattern in &mut self.patterns {
+            let syntax = syntax::Config::new().case_insensitive(true);
+            let regex = Regex::builder().syntax(syntax).build(&pattern.regex);
+            pattern.compiled = Some(regex.map_err(|_| format!("`{}` is not a regular expression", pattern.regex))?);
+        }
+        let is_count = |word: &&String| *word != WITH_CACHED && Kind::parse(word).is_none();
+        match self.counts.keys().find(is_count) {
+            Some(word) => Err(format!("`counts` has no kind `{word}`")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a row of this shape can be read with the form.
+    pub(crate) fn fits(&self, row: &dyn Fields) -> bool {
+        self.needs.iter().all(|name| row.get(name).is_some())
+    }
+
+    /// Whether the row belongs to another service.
+    pub(crate) fn skips(&self, row: &dyn Fields) -> bool {
+        self.skip.as_ref().is_some_and(|skip| {
+            let texts = skip.fields.iter().filter_map(|name| row.get(name));
+            let is_ours = |text: &str| skip.unless.iter().any(|word| text.contains(&word.to_lowercase()));
+            !texts.into_iter().any(|text| is_ours(&text.to_lowercase()))
+        })
+    }
+
+    /// Model, kind and tier of a row.
+    pub(crate) fn read_words(&self, row: &dyn Fields) -> Reading {
+        let field = |name: &Option<String>| {
+            let text = row.get(name.as_deref()?)?.trim().to_lowercase();
+            Some(text).filter(|text| !text.is_empty())
+        };
+        let named = self.model.iter().find_map(|name| row.get(name).filter(|text| !text.trim().is_empty()));
+        let mut model = named.map(|text| text.trim().to_lowercase()).unwrap_or_default();
+        let mut kind = field(&self.kind).and_then(|word| self.kinds.get(&word).copied());
+        let mut tier = field(&self.tier).and_then(|word| self.tiers.get(&word).cloned());
+        let texts = self.patterns.iter().flat_map(|pattern| pattern.fields.iter().map(move |name| (pattern, name)));
+        for (pattern, name) in texts {
+            let (Some(regex), Some(text)) = (&pattern.compiled, row.get(name)) else { continue };
+            let mut captures = regex.create_captures();
+            regex.captures(&*text, &mut captures);
+            let group = |name: &str| {
+                let found = captures.get_group_by_name(name).and_then(|span| text.get(span.range()));
+                found.map(|word| word.trim().to_lowercase()).filter(|word| !word.is_empty())
+            };
+            if model.is_empty() {
+                model = group("model").unwrap_or_default();
+            }
+            kind = kind.or_else(|| group("kind").and_then(|word| self.kinds.get(&word).copied()));
+            tier = tier.or_else(|| group("tier").and_then(|word| self.tiers.get(&word).cloned()));
+        }
+        model = model.split([' ', '_', '\t']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
+        if let Some(id) = self.models.get(&model) {
+            model.clone_from(id);
+        }
+        Reading { model, kind, tier }
+    }
+
+    /// Fields whose text tells rows apart that are alike otherwise.
+    pub(crate) fn patterns_fields(&self) -> impl Iterator<Item = &str> {
+        let texts = self.patterns.iter().flat_map(|pattern| &pattern.fields).map(String::as_str);
+        texts.chain(self.kind.as_deref()).chain(self.tier.as_deref()).chain(self.model.iter().map(String::as_str))
+    }
+
+    /// Whether rows of this form have amounts of money.
+    pub(crate) fn has_amounts(&self) -> bool {
+        self.amount.is_some()
+    }
+}
+
+/// Word of `counts`: input tokens that include those read from a cache.
+pub(crate) const WITH_CACHED: &str = "input_with_cached";
