@@ -13,6 +13,7 @@ use super::calls::Prices;
 use super::export::each_row;
 use super::form::{Fields, Form, Kind};
 use kernel::sha256::Sha256;
+use kernel::terminal::format_count;
 use rates::{CallCircumstances, RateQuery};
 
 /// Most different lines of a bill. A line takes about 200 bytes.
@@ -143,7 +144,8 @@ impl Bill {
             return Err("the files have uses, but no amounts: add the export of costs".to_owned());
         }
         let zone_name = zone_name.unwrap_or_else(|| "UTC".to_owned());
-        let step = 10_i128.checked_pow(18_u32.saturating_sub(decimals.min(18))).unwrap_or(1);
+        // an amount of whole cents may be written without decimals
+        let step = 10_i128.checked_pow(18_u32.saturating_sub(decimals.clamp(2, 18))).unwrap_or(1);
         let mut bill = Self {
             provider: provider.to_owned(),
             zone: find_zone(&zone_name)?,
@@ -222,7 +224,7 @@ impl Counts {
         let mut notes = Vec::new();
         let mut note = |count: u64, what: &str| {
             if count > 0 {
-                notes.push(format!("left out: {count} rows {what}"));
+                notes.push(format!("left out: {} {what}", format_count(count, "row")));
             }
         };
         note(self.other_services, "of other services");

@@ -36,6 +36,8 @@ pub(crate) struct BillRow {
 
 /// Reads a row with its form. A report of uses has several counts in one row, each of which becomes a row.
 ///
+/// A row without an amount is none: vendors write one for a day without costs.
+///
 /// # Errors
 /// What the row lacks; never its text.
 pub(crate) fn read_row(form: &Form, zone: &TimeZone, row: &dyn Fields) -> Result<Vec<BillRow>, String> {
@@ -47,8 +49,7 @@ pub(crate) fn read_row(form: &Form, zone: &TimeZone, row: &dyn Fields) -> Result
     let period = period_of(start, end.transpose()?).ok_or("the row ends before it begins")?;
     let Reading { model, kind, tier } = form.read_words(row);
     let currency = form.currency.iter().find_map(|name| text(name)).map(|text| text.trim().to_uppercase());
-    let currency = currency.or_else(|| form.currency_is.clone());
-    let currency = currency.or_else(|| form.amount.is_none().then(String::new)).ok_or("the row names no currency")?;
+    let currency = currency.or_else(|| form.currency_is.clone()).unwrap_or_default();
     let identity = form.account.iter().map(|name| row.get(name).unwrap_or_default()).chain(
         // lines of one kind that differ in their description are several lines
         form.patterns_fields().map(|name| row.get(name).unwrap_or_default()),
@@ -66,7 +67,10 @@ pub(crate) fn read_row(form: &Form, zone: &TimeZone, row: &dyn Fields) -> Result
         identity,
     };
     let Some(amount_field) = &form.amount else { return count_rows(form, row, &base) };
-    let amount = text(amount_field).ok_or_else(|| format!("`{amount_field}` is empty"))?;
+    let Some(amount) = text(amount_field) else { return Ok(Vec::new()) };
+    if base.currency.is_empty() {
+        return Err("the row names no currency".to_owned());
+    }
     let scaled = parse_decimal(&amount).and_then(|amount| amount.checked_mul(parse_decimal(&form.amount_in)?));
     let scaled = scaled.ok_or_else(|| format!("`{amount_field}` is no decimal number"))?;
     let atto = to_atto(scaled).ok_or_else(|| format!("`{amount_field}` is too large"))?;

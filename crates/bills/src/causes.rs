@@ -301,11 +301,11 @@ fn compare(
         is_inferred,
         has_unpriced: own.unpriced > 0,
     };
-    if billed.tokens == 0 {
-        if !bill.has_tokens || billed.atto != 0 {
-            return push(item(own.atto, billed.atto, true));
-        }
+    if billed.rows == 0 && billed.tokens == 0 {
         return line.add(Cause::NotBilled, own.atto.saturating_neg());
+    }
+    if billed.tokens == 0 {
+        return push(item(own.atto, billed.atto, true));
     }
     line.bill_tokens = line.bill_tokens.saturating_add(billed.tokens);
     let seen = own.tokens.saturating_add(own.unpriced);

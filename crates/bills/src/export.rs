@@ -1,5 +1,5 @@
-//! Reads the rows of a vendor's export, CSV or JSON, also compressed with gzip, whatever its size: one row is in memory
-//! at a time. Errors name the file and the row's number, never a text of the file.
+//! Reads the rows of a vendor's export, CSV or JSON, also compressed with gzip, whatever its size: one row of CSV, or one
+//! document of JSON, is in memory at a time. Errors name the file and the row's number, never a text of the file.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -9,20 +9,19 @@ use std::path::Path;
 use std::rc::Rc;
 
 use flate2::read::MultiGzDecoder;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::form::{Fields, Form, Shape};
 use command::output::Progress;
 use kernel::files::describe_io_error;
 
-/// Most bytes between two rows: a larger row is no row of an export.
-const MAX_ROW: u64 = 64 << 20;
+/// Most bytes of a row of CSV, or of a document of JSON, such as a page of an API.
+const MAX_PART: u64 = 64 << 20;
 
 /// A file whose rows are read.
 struct Source {
     inner: Box<dyn Read>,
-    /// Bytes since the last row.
+    /// Bytes since the last part.
     pending: Rc<Cell<u64>>,
     all: u64,
     progress: Progress,
@@ -32,8 +31,8 @@ impl Read for Source {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(into)?;
         self.pending.set(self.pending.get().saturating_add(read as u64));
-        if self.pending.get() > MAX_ROW {
-            return Err(std::io::Error::other("a row has more than 64 MiB"));
+        if self.pending.get() > MAX_PART {
+            return Err(std::io::Error::other("a row of CSV or a document of JSON has more than 64 MiB"));
         }
         self.all = self.all.saturating_add(read as u64);
         self.progress.show(|| format!("{} MB read", self.all / 1_000_000));
@@ -53,7 +52,7 @@ impl Fields for CsvRow<'_> {
 }
 
 /// A row with the objects around it, from the inside out. Names are dotted for fields of objects in them.
-struct JsonRow<'r>(&'r [&'r Value]);
+struct JsonRow<'r>(Vec<&'r Value>);
 
 impl Fields for JsonRow<'_> {
     fn get(&self, name: &str) -> Option<String> {
@@ -82,40 +81,28 @@ fn as_text(value: &Value) -> Option<String> {
     }
 }
 
+/// What a row is passed to, with the form of its file.
+type Visit<'f, 'v> = dyn FnMut(&'f Form, &dyn Fields) -> Result<(), String> + 'v;
+
 /// Finds the form of a file among `forms` and calls `visit` with each of its rows.
 ///
 /// # Errors
 /// The file can't be read, has no known form, or `visit` refuses a row.
-pub(crate) fn each_row<'f>(
-    path: &Path,
-    forms: &'f [Form],
-    visit: &mut dyn FnMut(&'f Form, &dyn Fields) -> Result<(), String>,
-) -> Result<&'f Form, String> {
-    let name = path.display().to_string();
+pub(crate) fn each_row<'f>(path: &Path, forms: &'f [Form], visit: &mut Visit<'f, '_>) -> Result<&'f Form, String> {
+    let name = path.display();
     let mut reader = open(path).map_err(|error| format!("{name}: {}", describe_io_error(error.kind())))?;
     let first = first_byte(&mut reader).map_err(|error| format!("{name}: {error}"))?;
-    let pending = Rc::clone(&reader.get_ref().pending);
-    let mut found: Option<&'f Form> = None;
     let mut number = 0_u64;
-    let mut on_row = |row: &dyn Fields, is_last: &dyn Fn(&Form) -> bool| -> Result<(), String> {
+    let mut visit_row = |form: &'f Form, row: &dyn Fields| {
         number += 1;
-        pending.set(0);
-        let form = match found {
-            Some(form) => form,
-            None => {
-                let fit = forms.iter().find(|form| is_last(form) && form.fits(row));
-                *found.insert(fit.ok_or_else(|| no_form(forms))?)
-            }
-        };
         visit(form, row).map_err(|problem| format!("row {number}: {problem}"))
     };
-    let result = match first {
-        Some(b'{' | b'[') => read_json(reader, forms, &mut on_row),
-        Some(_) => read_csv(reader, &mut on_row),
+    let found = match first {
+        Some(b'{' | b'[') => read_json(reader, forms, &mut visit_row),
+        Some(_) => read_csv(reader, forms, &mut visit_row),
         None => Err("the file is empty".to_owned()),
     };
-    result.map_err(|problem| format!("{name}: {problem}"))?;
-    found.ok_or_else(|| format!("{name}: the export has no rows"))
+    found.map_err(|problem| format!("{name}: {problem}"))
 }
 
 fn no_form(forms: &[Form]) -> String {
@@ -146,9 +133,8 @@ fn first_byte(reader: &mut BufReader<Source>) -> std::io::Result<Option<u8>> {
     }
 }
 
-type OnRow<'v> = dyn FnMut(&dyn Fields, &dyn Fn(&Form) -> bool) -> Result<(), String> + 'v;
-
-fn read_csv(reader: BufReader<Source>, on_row: &mut OnRow<'_>) -> Result<(), String> {
+fn read_csv<'f>(reader: BufReader<Source>, forms: &'f [Form], visit: &mut Visit<'f, '_>) -> Result<&'f Form, String> {
+    let pending = Rc::clone(&reader.get_ref().pending);
     let mut reader = csv::ReaderBuilder::new().from_reader(reader);
     let describe = |error: csv::Error| match error.kind() {
         csv::ErrorKind::UnequalLengths { pos: Some(at), .. } => {
@@ -160,139 +146,49 @@ fn read_csv(reader: BufReader<Source>, on_row: &mut OnRow<'_>) -> Result<(), Str
     };
     let headings = reader.headers().map_err(describe)?;
     let columns = headings.iter().enumerate().map(|(at, name)| (name.trim().to_lowercase(), at)).collect();
-    let mut record = csv::StringRecord::new();
+    let (mut record, mut found) = (csv::StringRecord::new(), None);
     while reader.read_record(&mut record).map_err(describe)? {
-        on_row(&CsvRow { columns: &columns, record: &record }, &|form| form.shape == Shape::Csv)?;
+        pending.set(0);
+        let row = CsvRow { columns: &columns, record: &record };
+        let fitting = || forms.iter().find(|form| form.shape == Shape::Csv && form.fits(&row));
+        let form = found.or_else(fitting).ok_or_else(|| no_form(forms))?;
+        found = Some(form);
+        visit(form, &row)?;
     }
-    Ok(())
+    found.ok_or_else(|| "the export has no rows".to_owned())
 }
 
-/// Reads one document, several, or lines of them. Arrays on the way to rows are walked, not kept.
-fn read_json(reader: BufReader<Source>, forms: &[Form], on_row: &mut OnRow<'_>) -> Result<(), String> {
-    let mut stream = serde_json::Deserializer::from_reader(reader);
-    let mut refused = None;
-    while stream.end().is_err() {
-        let walk = Document { forms, on_row, refused: &mut refused };
-        let read = walk.deserialize(&mut stream);
-        if let Some(problem) = refused {
-            return Err(problem);
-        }
-        read.map_err(|error| match error.classify() {
+/// Reads one document, several, or lines of them.
+fn read_json<'f>(reader: BufReader<Source>, forms: &'f [Form], visit: &mut Visit<'f, '_>) -> Result<&'f Form, String> {
+    let pending = Rc::clone(&reader.get_ref().pending);
+    let mut found = None;
+    for document in serde_json::Deserializer::from_reader(reader).into_iter::<Value>() {
+        let document = document.map_err(|error| match error.classify() {
             serde_json::error::Category::Eof => "the file is cut off".to_owned(),
             serde_json::error::Category::Io => error.to_string(),
             _ => format!("line {}: not JSON", error.line()),
         })?;
-    }
-    Ok(())
-}
-
-/// A document: an object with an array on the way to rows, an array of rows, or a row.
-struct Document<'w, 'v> {
-    forms: &'w [Form],
-    on_row: &'w mut OnRow<'v>,
-    refused: &'w mut Option<String>,
-}
-
-impl Document<'_, '_> {
-    /// Visits the rows below `value`, an element of the array of this name ("" = a document of its own).
-    fn walk<E: serde::de::Error>(&mut self, array: &str, value: &Value) -> Result<(), E> {
-        let mut visited = false;
-        for form in self.forms.iter().filter(|form| form.shape == Shape::Json) {
-            let (outer, inner) = form.rows.split_once('.').unwrap_or((&form.rows, ""));
-            if outer != array {
-                continue;
-            }
-            let is_form = |other: &Form| other.shape == Shape::Json && other.rows == form.rows;
-            let rows = if inner.is_empty() { std::slice::from_ref(value) } else { rows_in(value, inner) };
-            for row in rows {
-                let objects = [row, value];
-                let fields = JsonRow(if inner.is_empty() { &objects[..1] } else { &objects });
-                if !visited && !self.forms.iter().any(|form| is_form(form) && form.fits(&fields)) {
-                    break;
-                }
-                visited = true;
-                (self.on_row)(&fields, &is_form).map_err(|problem| {
-                    *self.refused = Some(problem);
-                    E::custom("refused")
-                })?;
-            }
-            if visited {
-                return Ok(());
-            }
+        pending.set(0);
+        let documents = document.as_array().map_or(std::slice::from_ref(&document), Vec::as_slice);
+        let rows_of = |form: &Form| documents.iter().flat_map(|one| rows_in(vec![one], &form.rows)).collect::<Vec<_>>();
+        if found.is_none() {
+            let json = || forms.iter().filter(|form| form.shape == Shape::Json);
+            found = json().find(|form| rows_of(form).first().is_some_and(|row| form.fits(row)));
         }
-        Ok(())
-    }
-}
-
-fn rows_in<'v>(value: &'v Value, path: &str) -> &'v [Value] {
-    let found = path.split('.').try_fold(value, |at, key| at.get(key));
-    found.and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-impl<'de> DeserializeSeed<'de> for Document<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Document<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object or an array")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let mut own = serde_json::Map::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let arrays = || self.forms.iter().filter(|form| form.shape == Shape::Json);
-            let is_array = arrays().any(|form| form.rows.split('.').next() == Some(key.as_str()));
-            if is_array {
-                map.next_value_seed(Elements { of: &mut self, array: &key })?;
-            } else if own.len() < 200 {
-                own.insert(key, map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
+        if let Some(form) = found {
+            rows_of(form).iter().try_for_each(|row| visit(form, row))?;
         }
-        self.walk("", &Value::Object(own))
     }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
-        while let Some(value) = elements.next_element::<Value>()? {
-            self.walk("", &value)?;
-        }
-        Ok(())
-    }
+    // a page may have no rows
+    found.ok_or_else(|| format!("the export has no rows, or {}", no_form(forms)))
 }
 
-/// The elements of an array in a document.
-struct Elements<'w, 'o, 'v> {
-    of: &'w mut Document<'o, 'v>,
-    array: &'w str,
-}
-
-impl<'de> DeserializeSeed<'de> for Elements<'_, '_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_seq(self)
+/// The rows below an object by the names of the arrays on the way; each with the objects around it.
+fn rows_in<'v>(objects: Vec<&'v Value>, path: &str) -> Vec<JsonRow<'v>> {
+    if path.is_empty() {
+        return vec![JsonRow(objects)];
     }
-}
-
-impl<'de> Visitor<'de> for Elements<'_, '_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        while let Some(value) = elements.next_element::<Value>()? {
-            self.of.walk(self.array, &value)?;
-        }
-        Ok(())
-    }
+    let (array, rest) = path.split_once('.').unwrap_or((path, ""));
+    let elements = objects.first().and_then(|object| object.get(array)?.as_array()).into_iter().flatten();
+    elements.flat_map(|element| rows_in([vec![element], objects.clone()].concat(), rest)).collect()
 }

@@ -43,7 +43,7 @@ pub struct FocusArgs {
 
 /// What rows are by.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct RowKey {
+pub(crate) struct RowKey {
     day: Date,
     account: String,
     tenant: String,
@@ -59,7 +59,7 @@ struct RowKey {
 }
 
 #[derive(Clone, Copy, Default)]
-struct RowSum {
+pub(crate) struct RowSum {
     /// Tokens, or uses that cost a fee.
     quantity: u64,
     list: i128,
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &FocusArgs, prices: &BillPrices) -> Result<ExitStatus, C
 }
 
 impl RowSum {
-    fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.quantity = self.quantity.saturating_add(other.quantity);
         self.list = self.list.saturating_add(other.list);
         self.contracted = self.contracted.saturating_add(other.contracted);
@@ -120,7 +120,7 @@ impl RowSum {
 }
 
 /// The rows that a call adds to; `None` if its day has no exchange rate.
-fn rows_of(
+pub(crate) fn rows_of(
     call: &OwnCall<'_>,
     day: Date,
     teams: &HashMap<String, String>,
@@ -203,7 +203,7 @@ fn plain(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }
 
-fn as_csv(rows: &BTreeMap<RowKey, RowSum>, first: Date, currency: &str) -> Result<String, CommandError> {
+pub(crate) fn as_csv(rows: &BTreeMap<RowKey, RowSum>, first: Date, currency: &str) -> Result<String, CommandError> {
     let next_month = first.checked_add(1.month()).map_err(|_| "the month is too far away")?;
     let names = column_names()?;
     let mut out = csv::Writer::from_writer(Vec::new());
@@ -220,7 +220,7 @@ fn as_csv(rows: &BTreeMap<RowKey, RowSum>, first: Date, currency: &str) -> Resul
 }
 
 /// The columns of FOCUS 1.2.
-pub(crate) fn column_names() -> Result<Vec<String>, CommandError> {
+fn column_names() -> Result<Vec<String>, CommandError> {
     #[derive(Deserialize)]
     struct Column {
         name: String,

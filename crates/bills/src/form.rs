@@ -17,7 +17,7 @@ const MAX_FORMS: u64 = 4 << 20;
 kernel::word_enum! {
     /// What a line of a bill is for.
     #[derive(Deserialize)]
-    #[serde(rename_all = "snake_case")]
+    #[serde(try_from = "String")]
     pub(crate) Kind {
         Input = "input",
         InputAudio = "input_audio",
@@ -43,6 +43,14 @@ kernel::word_enum! {
         Tax = "tax",
         /// A line that no pattern of the form understands.
         Other = "other",
+    }
+}
+
+impl TryFrom<String> for Kind {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        Self::parse(&word).ok_or_else(|| format!("there is no kind `{word}`"))
     }
 }
 

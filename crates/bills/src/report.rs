@@ -182,7 +182,7 @@ fn word(cause: Cause) -> String {
 fn format_line(line: &Line) -> String {
     let model = if line.model.is_empty() { "-".to_owned() } else { escape_unsafe(&line.model) };
     let causes = line.causes.iter().filter(|(cause, _)| **cause != Cause::Rounding);
-    let causes = causes.map(|(cause, atto)| format!("{} {}", cause.as_str(), format_amount(*atto)));
+    let causes = causes.map(|(cause, atto)| format!("{} {}", word(*cause).replace('_', " "), format_amount(*atto)));
     let [billed, own, difference] = [line.bill, line.own, line.difference()].map(format_amount);
     let why = causes.collect::<Vec<_>>().join("; ");
     let row =

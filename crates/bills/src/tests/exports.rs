@@ -1,0 +1,107 @@
+use std::path::PathBuf;
+
+use crate::bill::{Bill, RowFilter};
+use crate::causes::reconcile;
+use crate::form::load_forms;
+use crate::own::OwnSums;
+use crate::report::Report;
+
+use super::{assert_golden, prices, repository};
+
+/// The files of a folder, in order.
+fn files_in(folder: &str) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(repository(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let is_export = |path: &PathBuf| path.extension().is_some_and(|end| end == "csv" || end == "json");
+    let mut files: Vec<PathBuf> = files.filter(is_export).collect();
+    files.sort();
+    files
+}
+
+/// The report of an export beside no calls of ours, or why it is refused.
+fn report(path: &PathBuf, filter: &RowFilter) -> String {
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    let providers = ["anthropic", "openai", "aws", "azure", "google"];
+    let provider = providers.into_iter().find(|provider| name.starts_with(provider)).unwrap_or("anthropic");
+    let (forms, prices) = (load_forms(None).unwrap(), prices(&[]));
+    let read = Bill::read(std::slice::from_ref(path), &forms, provider, None, filter);
+    let text = match read {
+        Err(problem) => format!("error: {}\n", problem.replace(&path.display().to_string(), "FILE")),
+        Ok(mut bill) => {
+            bill.name_models(&prices);
+            let own = OwnSums::default();
+            let result = reconcile(&bill, &own, &prices);
+            Report { bill: &bill, own: &own, result: &result, tolerance: 0 }.text()
+        }
+    };
+    format!("== {name}\n{text}\n")
+}
+
+/// Each published form is read as its README says, and each bad file is refused without a word of its content.
+#[test]
+fn published_forms_are_read() {
+    for (folder, golden) in [("tests/bills", "reports.txt"), ("tests/bills/bad", "reports.txt")] {
+        let text: String = files_in(folder).iter().map(|path| report(path, &RowFilter::default())).collect();
+        assert_golden(&repository(folder).join(golden), &text);
+    }
+}
+
+/// With a currency chosen, the others are left out and counted, never added.
+#[test]
+fn currencies_never_mix() {
+    let path = repository("tests/bills/bad/two_currencies.json");
+    assert!(report(&path, &RowFilter::default()).contains("amounts in EUR and USD, which no sum may mix"));
+    let filter = RowFilter { currency: Some("USD".to_owned()), ..RowFilter::default() };
+    let text = report(&path, &filter);
+    assert!(text.contains("1 row in EUR") && text.contains("total"), "{text}");
+}
+
+/// Pages that have rows in common count them once; a row that changed between two exports is an error.
+#[test]
+fn rows_of_two_files_count_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = |name: &str, amounts: [&str; 2]| {
+        let row = |day: usize, amount: &str| {
+            let result = format!(
+                r#"{{"currency":"USD","amount":"{amount}","token_type":"output_tokens","model":"claude-sonnet-4-6","service_tier":"standard"}}"#
+            );
+            format!(
+                r#"{{"starting_at":"2026-11-0{day}T00:00:00Z","ending_at":"2026-11-0{}T00:00:00Z","results":[{result}]}}"#,
+                day + 1
+            )
+        };
+        let path = folder.path().join(name);
+        let rows = [row(1, amounts[0]), row(2, amounts[1])].join(",");
+        std::fs::write(&path, format!(r#"{{"data":[{rows}],"has_more":false}}"#)).unwrap();
+        path
+    };
+    let forms = load_forms(None).unwrap();
+    let read = |files: &[PathBuf]| Bill::read(files, &forms, "anthropic", None, &RowFilter::default());
+    let (one, same, changed) = (page("a", ["100", "200"]), page("b", ["100", "200"]), page("c", ["100", "250"]));
+    let total = |bill: &Bill| bill.cells.values().map(|cell| cell.atto).sum::<i128>();
+    assert_eq!(total(&read(&[one.clone(), same]).unwrap()), 3_000_000_000_000_000_000);
+    let problem = read(&[one, changed]).err().unwrap();
+    assert!(problem.contains("different amounts for the same line of 2026-11-02"), "{problem}");
+}
+
+/// A file of any size is read in bounded memory, compressed or not, and one endless row is refused.
+#[test]
+fn huge_and_compressed_exports() {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().unwrap();
+    let (path, forms) = (folder.path().join("costs.csv.gz"), load_forms(None).unwrap());
+    let mut file = flate2::write::GzEncoder::new(std::fs::File::create(&path).unwrap(), flate2::Compression::fast());
+    writeln!(file, "\u{feff}start_time,end_time,amount_value,amount_currency,line_item").unwrap();
+    for _ in 0..100_000 {
+        writeln!(file, "1793491200,1793577600,0.01,usd,\"gpt-4o-2024-08-06, input\"").unwrap();
+    }
+    file.finish().unwrap();
+    let bill = Bill::read(std::slice::from_ref(&path), &forms, "openai", None, &RowFilter::default()).unwrap();
+    assert_eq!(bill.cells.values().map(|cell| cell.atto).sum::<i128>(), 1_000_000_000_000_000_000_000);
+    assert_eq!(bill.cells.values().map(|cell| cell.rows).sum::<u64>(), 100_000);
+    let mut file = flate2::write::GzEncoder::new(std::fs::File::create(&path).unwrap(), flate2::Compression::fast());
+    file.write_all(b"start_time,amount_value,amount_currency,line_item\n").unwrap();
+    (0..70).for_each(|_| file.write_all(&vec![b'x'; 1 << 20]).unwrap());
+    file.finish().unwrap();
+    let problem = Bill::read(&[path], &forms, "openai", None, &RowFilter::default()).err().unwrap();
+    assert!(problem.contains("a row of CSV or a document of JSON has more than 64 MiB"), "{problem}");
+}
