@@ -50,6 +50,7 @@ case $part in
     "$here/pip_install.sh" venv-budgets "$here/budgets/programs.txt" --no-deps --require-hashes >/dev/null
     "$here/pip_install.sh" venv-budgets "$here/budgets/requirements.txt" --no-deps >/dev/null
     ;;
+  bill) "$here/pip_install.sh" venv-bill "$here/bill/requirements.txt" --no-deps >/dev/null ;;
   tables) "$here/pip_install.sh" tables/venv "$here/tables/requirements.txt" --no-deps >/dev/null ;;
   alerts | backends | boards)
     "$here/pip_install.sh" venv "$here/promql/requirements.txt" >/dev/null
