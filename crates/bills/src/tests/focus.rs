@@ -45,7 +45,7 @@ fn file(rate: i128) -> (Vec<Row>, i128) {
     lines[0].tail.tenant = "=HYPERLINK(\"http://x\")".to_owned();
     lines[0].tail.user_key = Some("h-1".to_owned());
     lines[2].tail.billing = Some("subscription".to_owned());
-    lines[2].tail.covered_usd.clone_from(&lines[2].tail.cost_usd);
+    lines[2].tail.covered_usd = lines[2].tail.cost_usd.clone();
     lines[3].tail.cost_status = Some("correction".to_owned());
     lines[3].tail.cost_usd = Some("-0.25".to_owned());
     lines[3].tail.basis = None;
@@ -61,7 +61,8 @@ fn file(rate: i128) -> (Vec<Row>, i128) {
     let text = as_csv(&rows, "2026-11-01".parse().unwrap(), if rate == 1 { "USD" } else { "EUR" }).unwrap();
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let names = reader.headers().unwrap().clone();
-    let cells = |row: csv::StringRecord| names.iter().zip(row.iter()).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+    let cells =
+        |row: csv::StringRecord| names.iter().zip(row.iter()).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
     let sum = lines.iter().map(|line| Usd::parse(line.tail.cost_usd.as_deref().unwrap()).unwrap().0).sum();
     (reader.records().map(|row| cells(row.unwrap())).collect(), sum)
 }
