@@ -9,9 +9,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::bill_row::{BillRow, Period, read_row};
-use super::calls::Prices;
 use super::export::each_row;
 use super::form::{Fields, Form, Kind};
+use super::prices::Prices;
 use kernel::sha256::Sha256;
 use kernel::terminal::format_count;
 use rates::{CallCircumstances, RateQuery};
@@ -65,13 +65,16 @@ pub(crate) struct Bill {
     pub(crate) notes: Vec<String>,
 }
 
-/// A line of the files: rows with the same words.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Line {
-    cell: BillCell,
-    /// Number of the first file that has it.
-    file: usize,
+impl BillCell {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.atto = self.atto.saturating_add(other.atto);
+        self.tokens = self.tokens.saturating_add(other.tokens);
+        self.rows = self.rows.saturating_add(other.rows);
+    }
 }
+
+/// Rows with the same words, by a hash of these.
+type Lines = HashMap<[u8; 16], (CellKey, BillCell)>;
 
 #[derive(Default)]
 struct Counts {
@@ -93,12 +96,13 @@ impl Bill {
         zone: Option<&str>,
         filter: &RowFilter,
     ) -> Result<Self, String> {
-        let mut lines: HashMap<[u8; 16], (CellKey, Line)> = HashMap::new();
+        // the number of the first file that has a line is beside it
+        let (mut lines, mut first_files) = (Lines::new(), HashMap::new());
         let (mut counts, mut currencies, mut has_tiers, mut decimals) = (Counts::default(), BTreeMap::new(), false, 0);
         let (mut zone_name, mut has_amounts) = (zone.map(str::to_owned), false);
         for (number, path) in files.iter().enumerate() {
             // of this file alone, to be compared with those before
-            let mut own: HashMap<[u8; 16], (CellKey, BillCell)> = HashMap::new();
+            let mut own = Lines::new();
             let mut time_zone: Option<TimeZone> = None;
             let mut visit = |form: &Form, fields: &dyn Fields| -> Result<(), String> {
                 if form.skips(fields) {
@@ -132,10 +136,14 @@ impl Bill {
             }
             for (id, (key, cell)) in own {
                 match lines.get(&id) {
-                    Some((_, known)) if known.cell == cell => counts.repeated += 1,
-                    Some((key, known)) => return Err(contradiction(files, (known.file, number), key)),
+                    Some((_, known)) if *known == cell => counts.repeated += 1,
+                    Some((key, _)) => {
+                        let first = first_files.get(&id).copied().unwrap_or(0);
+                        return Err(contradiction(files, (first, number), key));
+                    }
                     None => {
-                        lines.insert(id, (key, Line { cell, file: number }));
+                        lines.insert(id, (key, cell));
+                        first_files.insert(id, number);
                     }
                 }
             }
@@ -163,18 +171,15 @@ impl Bill {
     }
 
     /// Adds up lines. Tokens of a report of uses count where the lines with amounts have none.
-    fn add_lines(&mut self, lines: impl Iterator<Item = (CellKey, Line)>) {
+    fn add_lines(&mut self, lines: impl Iterator<Item = (CellKey, BillCell)>) {
         let mut uses: BTreeMap<CellKey, u64> = BTreeMap::new();
-        for (key, Line { cell, .. }) in lines {
+        for (key, cell) in lines {
             if cell.rows == 0 {
                 let sum = uses.entry(key).or_default();
                 *sum = sum.saturating_add(cell.tokens);
                 continue;
             }
-            let sum = self.cells.entry(key).or_default();
-            sum.atto = sum.atto.saturating_add(cell.atto);
-            sum.tokens = sum.tokens.saturating_add(cell.tokens);
-            sum.rows = sum.rows.saturating_add(cell.rows);
+            self.cells.entry(key).or_default().add(cell);
         }
         for (key, tokens) in uses {
             let sum = self.cells.entry(key).or_default();
@@ -237,12 +242,7 @@ impl Counts {
     }
 }
 
-fn add(
-    lines: &mut HashMap<[u8; 16], (CellKey, BillCell)>,
-    form: &Form,
-    row: BillRow,
-    filter: &RowFilter,
-) -> Result<(), String> {
+fn add(lines: &mut Lines, form: &Form, row: BillRow, filter: &RowFilter) -> Result<(), String> {
     let model = filter.aliases.get(&row.model).unwrap_or(&row.model);
     let tier = row.tier.unwrap_or_default();
     let mut hasher = Sha256::new();
@@ -250,10 +250,8 @@ fn add(
     hasher.update_list([&*form.name, &*period, &*row.model, row.kind.as_str(), &*tier, &*row.currency, &*row.identity]);
     let id = hasher.finalize().first_chunk::<16>().copied().unwrap_or_default();
     let key = CellKey { period: row.period, model: model.as_str().into(), kind: row.kind, tier: tier.into() };
-    let cell = &mut lines.entry(id).or_insert_with(|| (key, BillCell::default())).1;
-    cell.atto = cell.atto.saturating_add(row.amount.unwrap_or(0));
-    cell.tokens = cell.tokens.saturating_add(row.tokens.unwrap_or(0));
-    cell.rows = cell.rows.saturating_add(u64::from(row.amount.is_some()));
+    let (atto, tokens, rows) = (row.amount.unwrap_or(0), row.tokens.unwrap_or(0), u64::from(row.amount.is_some()));
+    lines.entry(id).or_insert_with(|| (key, BillCell::default())).1.add(BillCell { atto, tokens, rows });
     if lines.len() > MAX_LINES { Err(format!("more than {MAX_LINES} different lines")) } else { Ok(()) }
 }
 
@@ -300,10 +298,7 @@ impl Bill {
                 found.map_or_else(|| Arc::clone(&key.model), Arc::from)
             });
             key.model = Arc::clone(id);
-            let sum = self.cells.entry(key).or_default();
-            sum.atto = sum.atto.saturating_add(cell.atto);
-            sum.tokens = sum.tokens.saturating_add(cell.tokens);
-            sum.rows = sum.rows.saturating_add(cell.rows);
+            self.cells.entry(key).or_default().add(cell);
         }
     }
 }

@@ -3,9 +3,10 @@
 
 use super::amounts::share;
 use super::form::Kind;
+use super::prices::Prices;
 use genai::usage::PriceBasis;
 use processors::cost::{CallPriceInput, list_unit_prices, price_call, price_difference};
-use rates::{RateTable, RateTables, Unit, Usd};
+use rates::{RateTable, Unit, Usd};
 use vault::index_row::{IndexRow, RowTail};
 use vault::object_names::parse_time;
 
@@ -45,15 +46,6 @@ pub(crate) enum OwnStatus {
     Priced,
     Unpriced,
     Correction,
-}
-
-/// The prices that divide amounts.
-pub struct Prices {
-    pub tables: RateTables,
-    /// The table without contracts.
-    pub list: RateTable,
-    /// Whether fees per use are charged.
-    pub fees: bool,
 }
 
 impl<'r> OwnCall<'r> {

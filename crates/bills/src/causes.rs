@@ -10,9 +10,9 @@ use jiff::civil::Date;
 use super::amounts::{share, simplest_ratio, times_ratio};
 use super::bill::{Bill, BillCell};
 use super::bill_row::Period;
-use super::calls::Prices;
 use super::form::Kind;
 use super::own::{OwnCell, OwnSums, day_of};
+use super::prices::Prices;
 use rates::{CallCircumstances, RateQuery, Unit};
 
 /// A ratio of 1, in 1e-9.
@@ -144,10 +144,7 @@ pub(crate) fn reconcile(bill: &Bill, own: &OwnSums, prices: &Prices) -> Reconcil
             kind => kind,
         };
         let line = sides.entry((key.period, Arc::clone(&key.model))).or_default();
-        let sum = line.entry(kind).or_default().bill.entry(Arc::clone(&key.tier)).or_default();
-        sum.atto = sum.atto.saturating_add(cell.atto);
-        sum.tokens = sum.tokens.saturating_add(cell.tokens);
-        sum.rows = sum.rows.saturating_add(cell.rows);
+        line.entry(kind).or_default().bill.entry(Arc::clone(&key.tier)).or_default().add(*cell);
     }
     for ((key, kind, tier), cell) in &by_line {
         let kind = fold(*kind, bill_kinds.get(&key.1));
@@ -269,13 +266,8 @@ fn compare(
     (bill, prices): (&Bill, &Prices),
     mut push: impl FnMut(PriceItem),
 ) {
-    let mut billed = BillCell::default();
-    for cell in sides.bill.values() {
-        billed.atto = billed.atto.saturating_add(cell.atto);
-        billed.tokens = billed.tokens.saturating_add(cell.tokens);
-        billed.rows = billed.rows.saturating_add(cell.rows);
-    }
-    let mut own = OwnCell::default();
+    let (mut billed, mut own) = (BillCell::default(), OwnCell::default());
+    sides.bill.values().for_each(|cell| billed.add(*cell));
     sides.own.values().for_each(|cell| own.add(*cell));
     line.bill = line.bill.saturating_add(billed.atto);
     line.own = line.own.saturating_add(own.atto);

@@ -10,16 +10,16 @@ use jiff::civil::Date;
 
 use super::amounts::simplest_ratio;
 use super::bill::{Bill, RowFilter};
-use super::calls::Prices;
 use super::causes::reconcile;
 use super::focus::{self, FocusArgs};
 use super::forecast::{self, ForecastArgs};
 use super::form::load_forms;
 use super::own::{IndexArgs, OwnSums, read_calls};
+use super::prices::{Prices, parse_month};
 use super::report::Report;
 use command::error::{CommandError, ExitStatus};
 use command::output::{print, print_json, print_notes};
-use rates::{Exchange, Usd};
+use rates::Usd;
 
 /// Vendors' bills, and costs for finance.
 #[derive(Subcommand)]
@@ -73,20 +73,11 @@ pub struct ReconcileArgs {
     json: bool,
 }
 
-/// What the commands need of a configuration, which only the root package can read.
-pub struct BillPrices {
-    pub prices: Prices,
-    pub exchange: Option<Exchange>,
-}
-
 /// Runs a command. `load` reads the prices of `--config`, or the built-in ones.
 ///
 /// # Errors
 /// What is wrong with the options, the files or the vault.
-pub fn run(
-    command: &BillCommand,
-    load: &dyn Fn() -> Result<BillPrices, CommandError>,
-) -> Result<ExitStatus, CommandError> {
+pub fn run(command: &BillCommand, load: &dyn Fn() -> Result<Prices, CommandError>) -> Result<ExitStatus, CommandError> {
     match command {
         BillCommand::Reconcile(args) => run_reconcile(args, &load()?),
         BillCommand::Focus(args) => focus::run(args, &load()?),
@@ -94,8 +85,8 @@ pub fn run(
     }
 }
 
-fn run_reconcile(args: &ReconcileArgs, prices: &BillPrices) -> Result<ExitStatus, CommandError> {
-    let list = &prices.prices.list;
+fn run_reconcile(args: &ReconcileArgs, prices: &Prices) -> Result<ExitStatus, CommandError> {
+    let list = &prices.list;
     let Some(provider) = list.provider_key(&args.provider) else {
         let nearest = list.nearest_provider(&args.provider);
         let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
@@ -113,13 +104,13 @@ fn run_reconcile(args: &ReconcileArgs, prices: &BillPrices) -> Result<ExitStatus
     };
     let forms = load_forms(args.form.as_deref())?;
     let mut bill = Bill::read(&args.files, &forms, provider, args.time_zone.as_deref(), &filter)?;
-    bill.name_models(&prices.prices);
-    let convert = converter(&bill.currency, prices.exchange.as_ref())?;
+    bill.name_models(prices);
+    let convert = prices.converter(&bill.currency)?;
     let first = bill.days().and_then(|(first, _)| first.checked_sub(2.days()).ok());
     let first_day = first.map(|day| day.to_string()).unwrap_or_default();
     let mut own = OwnSums::default();
-    read_calls(&args.index, &prices.prices, &first_day, &mut |call| own.add(&call, provider, &*convert))?;
-    let result = reconcile(&bill, &own, &prices.prices);
+    read_calls(&args.index, prices, &first_day, &mut |call| own.add(&call, provider, &*convert))?;
+    let result = reconcile(&bill, &own, prices);
     let report = Report { bill: &bill, own: &own, result: &result, tolerance: args.tolerance };
     if args.json {
         print_json(&serde_json::to_string_pretty(&report.json()).unwrap_or_default())?;
@@ -133,29 +124,6 @@ fn run_reconcile(args: &ReconcileArgs, prices: &BillPrices) -> Result<ExitStatus
         return Ok(ExitStatus::Failed);
     }
     Ok(ExitStatus::Success)
-}
-
-type Convert<'e> = Box<dyn Fn(i128, u64) -> Option<i128> + Send + Sync + 'e>;
-
-/// Turns 1e-18 USD at a time into the currency.
-pub(crate) fn converter<'e>(currency: &str, exchange: Option<&'e Exchange>) -> Result<Convert<'e>, CommandError> {
-    if currency == "USD" {
-        return Ok(Box::new(|atto, _| Some(atto)));
-    }
-    match exchange.filter(|exchange| exchange.currency().as_str() == currency) {
-        Some(exchange) => Ok(Box::new(|atto, at| Some(exchange.convert(Usd(atto), at)?.0))),
-        None => Err(CommandError::Failed(format!(
-            "the bill is in {currency}, and ours is in USD: give --config with `cost: {{ currency: {currency}, \
-             exchange: … }}`, so that ours can be converted day by day"
-        ))),
-    }
-}
-
-/// The first and last day of a month.
-pub(crate) fn parse_month(text: &str) -> Result<(Date, Date), CommandError> {
-    let first = format!("{text}-01").parse::<Date>().ok().filter(|_| text.len() == 7);
-    let first = first.ok_or_else(|| CommandError::Usage("--month must be a month such as 2026-11".to_owned()))?;
-    Ok((first, first.last_of_month()))
 }
 
 fn parse_days(text: &str) -> Result<(Date, Date), CommandError> {

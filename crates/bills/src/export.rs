@@ -1,5 +1,5 @@
-//! Reads the rows of a vendor's export, CSV or JSON, also compressed with gzip, whatever its size: one row of CSV, or one
-//! document of JSON, is in memory at a time. Errors name the file and the row's number, never a text of the file.
+//! Reads the rows of a vendor's export, CSV or JSON, also compressed with gzip, whatever its size: one row of CSV or
+//! one document of JSON is in memory at a time. Errors name the file and the row's number, never a text of the file.
 
 use std::cell::Cell;
 use std::collections::HashMap;

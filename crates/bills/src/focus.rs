@@ -12,9 +12,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::calls::{OwnCall, OwnPart, OwnStatus};
-use super::cli::{BillPrices, converter, parse_month};
 use super::form::Kind;
 use super::own::{IndexArgs, day_of_time, read_calls};
+use super::prices::{Prices, parse_month};
 use command::error::{CommandError, ExitStatus};
 use command::output::{print, print_notes};
 use kernel::files::{describe_io_error, read_text};
@@ -68,15 +68,15 @@ pub(crate) struct RowSum {
     billed_usd: i128,
 }
 
-pub(crate) fn run(args: &FocusArgs, prices: &BillPrices) -> Result<ExitStatus, CommandError> {
+pub(crate) fn run(args: &FocusArgs, prices: &Prices) -> Result<ExitStatus, CommandError> {
     let (first, last) = parse_month(&args.month)?;
     let currency = args.currency.to_uppercase();
-    let convert = converter(&currency, prices.exchange.as_ref())?;
+    let convert = prices.converter(&currency)?;
     let teams = args.teams.as_deref().map(read_teams).transpose()?.unwrap_or_default();
     let mut rows: BTreeMap<RowKey, RowSum> = BTreeMap::new();
     let (mut unpriced, mut without_rate, mut is_full) = (0_u64, 0_u64, false);
     let first_day = first.checked_sub(1.day()).map(|day| day.to_string()).unwrap_or_default();
-    read_calls(&args.index, &prices.prices, &first_day, &mut |call| {
+    read_calls(&args.index, prices, &first_day, &mut |call| {
         let Some(day) = day_of_time(call.at).filter(|day| (first..=last).contains(day)) else { return };
         unpriced += u64::from(call.status == OwnStatus::Unpriced);
         if call.status == OwnStatus::Unpriced {

@@ -11,8 +11,8 @@ use serde_json::{Value as Json, json};
 
 use super::amounts::{format_amount, share};
 use super::calls::OwnStatus;
-use super::cli::{BillPrices, parse_month};
 use super::own::{IndexArgs, read_calls};
+use super::prices::{Prices, parse_month};
 use command::error::{CommandError, ExitStatus};
 use command::output::{print, print_json};
 use kernel::clock::{Clock as _, SystemClock};
@@ -61,7 +61,7 @@ impl MonthTime {
     }
 }
 
-pub(crate) fn run(args: &ForecastArgs, prices: &BillPrices) -> Result<ExitStatus, CommandError> {
+pub(crate) fn run(args: &ForecastArgs, prices: &Prices) -> Result<ExitStatus, CommandError> {
     let now = SystemClock::new().now().0 / 1_000_000_000;
     let this_month = || {
         let now = Timestamp::from_second(i64::try_from(now).unwrap_or(0)).ok();
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &ForecastArgs, prices: &BillPrices) -> Result<ExitStatus
     let time = MonthTime::new(first, now).ok_or("the month is too far away")?;
     let mut tenants: BTreeMap<String, TenantSum> = BTreeMap::new();
     let first_day = first.checked_sub(1.day()).map(|day| day.to_string()).unwrap_or_default();
-    read_calls(&args.index, &prices.prices, &first_day, &mut |call| {
+    read_calls(&args.index, prices, &first_day, &mut |call| {
         if (time.begin..time.end).contains(&(call.at / 1_000_000_000)) {
             let sum = tenants.entry(call.tail.tenant.clone()).or_default();
             sum.atto = sum.atto.saturating_add(call.atto());

@@ -14,9 +14,10 @@ mod focus;
 mod forecast;
 mod form;
 mod own;
+mod prices;
 mod report;
 
 #[cfg(test)]
 mod tests;
 
-pub use calls::Prices;
+pub use prices::Prices;

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::calls::{OwnCall, OwnStatus, Prices};
+use super::calls::{OwnCall, OwnStatus};
 use super::form::Kind;
+use super::prices::Prices;
 use audit::read::{IndexLines, StoreAccessArgs, Vault, each_row};
 use command::error::CommandError;
 use command::output::Progress;

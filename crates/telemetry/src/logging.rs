@@ -28,8 +28,8 @@ pub enum LogLevel {
 }
 
 /// The crates of this workspace that write to the log; a test compares them with the workspace.
-pub const OWN_CRATES: &str = "access audit budgets calls command config connectors echoes exporters genai history kafka \
-    kernel net onboarding otlp pages pipeline processors rates receivers recogniser redaction runs telemetry tollgate \
+pub const OWN_CRATES: &str = "access audit bills budgets calls command config connectors echoes exporters genai history \
+    kafka kernel net onboarding otlp pages pipeline processors rates receivers recogniser redaction runs telemetry tollgate \
     tracker vault";
 
 /// Starts logging. Later calls have no effect.

@@ -12,7 +12,6 @@ use clap::Subcommand;
 
 use super::common::CommonArgs;
 use bills::Prices;
-use bills::cli::BillPrices;
 use command::error::{CommandError, ExitStatus};
 use command::output::print;
 use rates::{FindingSeverity, RateTables, TableFinding};
@@ -51,15 +50,14 @@ pub(super) fn run(command: RatesCommand, common: &CommonArgs) -> Result<ExitStat
 }
 
 /// The prices of the configuration, or the built-in ones, for `tollgate bill`.
-pub(super) fn bill_prices(common: &CommonArgs) -> Result<BillPrices, CommandError> {
+pub(super) fn bill_prices(common: &CommonArgs) -> Result<Prices, CommandError> {
     let settings = common.config.is_some().then(|| show::find_cost_settings(common, None)).transpose()?;
     let (base, overlays) = match &settings {
         Some(settings) => (settings.load_base()?, settings.load_overlays()?),
         None => (read_table("builtin")?, Vec::new()),
     };
     let fees = settings.as_ref().is_some_and(|settings| settings.config.fees);
-    let prices = Prices { tables: RateTables::build(&base, &overlays)?, list: base.compile()?, fees };
-    Ok(BillPrices { prices, exchange: None })
+    Ok(Prices { tables: RateTables::build(&base, &overlays)?, list: base.compile()?, fees, exchange: None })
 }
 
 fn diff_tables(old: &str, new: &str, accept: &[String], as_json: bool) -> Result<ExitStatus, CommandError> {

@@ -40,7 +40,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("std::env::var", &["crates/config/src/env.rs"], "only config/env.rs reads the environment"),
     (
         "audit::",
-        &["src/cli/", "crates/audit/", "crates/onboarding/"],
+        &["src/cli/", "crates/audit/", "crates/bills/", "crates/onboarding/"],
         "a running gateway reads no vault: only commands do",
     ),
     ("unsafe {", &[], "no unsafe"),

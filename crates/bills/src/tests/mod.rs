@@ -8,7 +8,7 @@ mod month;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::calls::Prices;
+use super::prices::Prices;
 use genai::usage::{PriceBasis, TokenSplit};
 use kernel::calendar::rfc3339;
 use kernel::clock::UnixNanos;
@@ -23,7 +23,12 @@ pub(super) const NOVEMBER: u64 = 1_793_491_200;
 pub(super) fn prices(overlays: &[&str]) -> Prices {
     let base = TableSource::builtin().unwrap();
     let overlays: Vec<_> = overlays.iter().map(|text| TableSource::parse("overlay", text).unwrap()).collect();
-    Prices { tables: RateTables::build(&base, &overlays).unwrap(), list: base.compile().unwrap(), fees: false }
+    Prices {
+        tables: RateTables::build(&base, &overlays).unwrap(),
+        list: base.compile().unwrap(),
+        fees: false,
+        exchange: None,
+    }
 }
 
 /// The index line of a call, priced as a gateway would.

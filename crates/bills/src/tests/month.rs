@@ -4,10 +4,11 @@ use std::path::Path;
 
 use crate::amounts::times_ratio;
 use crate::bill::{Bill, RowFilter};
-use crate::calls::{OwnCall, Prices};
+use crate::calls::OwnCall;
 use crate::causes::{Cause, Reconciliation, reconcile};
 use crate::form::{Kind, load_forms};
 use crate::own::OwnSums;
+use crate::prices::Prices;
 use genai::usage::TokenSplit;
 use rates::Usd;
 use vault::index_row::IndexRow;
