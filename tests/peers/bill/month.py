@@ -1,9 +1,9 @@
-"""A month of calls of three vendors, what their bills say, and why the bills differ from what telemetry can know: an independent pricer, in decimals.
+"""An independent pricer, in decimals: a month of calls of three vendors, the vendors' exports, and why these differ from the telemetry's sums.
 
-Prices are typed from the vendors' lists (USD for a million tokens). What is wrong with the month, on purpose:
-- anthropic: no telemetry on one day; a credit. A second bill, rounded to cents.
-- openai: a part of the calls is in the batch tier, which telemetry doesn't say; a model that no price list has.
-- aws: a contract with a discount of 12 %; tax; another service's line.
+PRICES are typed from the vendors' price lists (USD per million tokens). The month contains, on purpose:
+- anthropic: a day without telemetry, and a credit. Its second export rounds to cents.
+- openai: batch calls that the telemetry does not mark, and a model that no price list has.
+- aws: a contract with a discount of 12 %, tax, and a line of another service.
 """
 import collections
 import csv
@@ -27,7 +27,7 @@ PRICES = {
         "amazon.nova-pro-v1:0": {"input": D("0.80"), "cache_read": D("0.20"), "output": D("3.20")},
         "amazon.nova-lite-v1:0": {"input": D("0.06"), "cache_read": D("0.015"), "output": D("0.24")}}}
 NAMES = {"anthropic": "anthropic", "openai": "openai", "aws": "aws.bedrock"}
-# what a spreadsheet must not run
+# the last two would run as formulas in a spreadsheet
 TENANTS = ("search", "support", "billing", '=HYPERLINK("https://evil.example","open")', "+1-800")
 CENT = D("0.01")
 SHOWN = {"claude-sonnet-4-6": "Claude Sonnet 4.6", "claude-haiku-4-5-20251001": "Claude Haiku 4.5"}
@@ -37,7 +37,7 @@ Call = collections.namedtuple("Call", "vendor model at seconds tokens batch tena
 
 
 def price(call):
-    """What the vendor's list says, in USD: {kind: amount}."""
+    """The call's list price in USD, by kind."""
     return {kind: PRICES[call.vendor][call.model][kind] * count / 10**6 for kind, count in call.tokens.items() if count}
 
 
@@ -56,7 +56,7 @@ def make(count, seed):
         model = chance.choices(models, (60, 38, 2)[:len(models)])[0]
         tokens = {kind: chance.randrange(1, 9_000) for kind in PRICES[vendor][model]}
         batch = vendor == "openai" and model != UNLISTED and chance.random() < 0.3
-        if batch:  # there is no cache in it
+        if batch:  # the batch tier has no cache
             tokens["cache_read"] = 0
         day, edge = number % DAYS, number // DAYS
         second = {0: 0, 1: DAY - 0.001}.get(edge, chance.random() * DAY)
@@ -70,7 +70,7 @@ def is_seen(call):
 
 
 class Bill:
-    """What one vendor bills: {(day, model, kind, batch): [tokens, USD]}, and the causes by which that differs from telemetry's sum."""
+    """One vendor's bill, {(day, model, kind, batch): [tokens, USD]}, and the causes of its difference from the telemetry's sum."""
 
     def __init__(self, vendor, calls):
         self.lines, self.causes, self.ours = collections.defaultdict(lambda: [0, D(0)]), collections.Counter(), D(0)

@@ -1,5 +1,5 @@
-"""`tollgate bill` on a November of 100,000 calls: each vendor's bill reconciles to 0, each cause has the exact amount of an independent pricer
-(bill/month.py), and a bill that is wrong is told. `bill focus` is read by the FOCUS validator and by DuckDB.
+"""`tollgate bill` on a November of 100,000 calls: each vendor's bill reconciles to 0, and each cause has the exact amount of an independent
+pricer (bill/month.py). A wrong bill fails. The FOCUS validator and DuckDB read the output of `bill focus`.
 
     bill.py [--calls 100000] [--seed N]
 """
@@ -21,7 +21,7 @@ import otlp_json  # noqa: E402
 from harness import CACHE, HERE, Gateway, Sink, check, figure, finish, outlet, read, read_json, say, tollgate, until, workdir, write  # noqa: E402
 
 VENV = os.path.join(CACHE, "venv-bill")
-# what shares of integers of 1e-18 may leave
+# remainder of integer shares of 1e-18 USD
 DUST = D("0.000000001")
 
 
@@ -63,7 +63,7 @@ def near(one, other, within=DUST):
 
 
 def compare(vendor, bill, answer, total, what=""):
-    """The report of a bill says what the pricer knows, and nothing else."""
+    """The report has the causes that the pricer computed, with their amounts, and no others."""
     code, report = answer
     causes = {name: D(amount) for name, amount in report["causes"].items()}
     say(f"{vendor}{what}: bill {report['bill']}, ours {report['ours']}: {json.dumps(report['causes'])}")
@@ -94,17 +94,17 @@ def reconciled(store, calls, work):
     check("the discount is named, with its overlay", [ratio["ratio"] for ratio in report["ratios"]] == ["0.88"] and '0.88' in report["ratios"][0]["overlay"], str(report["ratios"]))
     bill = month.Bill("anthropic", calls)
     answer = reconcile(store, "anthropic", month.console(bill, work))
-    compare("anthropic", bill, answer, bill.total() + sum(month_rounding(bill)), ", rounded to cents")
+    compare("anthropic", bill, answer, bill.total() + sum(cents_of(bill)), ", rounded to cents")
     wrong(store, exports)
 
 
-def month_rounding(bill):
-    """By how much the lines of a bill change when each is rounded."""
+def cents_of(bill):
+    """How much rounding to cents changes each line of a bill."""
     return [amount.quantize(month.CENT, month.ROUND_HALF_UP) - amount for _, amount in bill.lines.values()]
 
 
 def wrong(store, exports):
-    """Bills that don't reconcile."""
+    """Bills that must not reconcile."""
     costs, uses = exports["anthropic"]
     changed = read_json(costs)
     row = changed["data"][4]["results"][0]
@@ -125,9 +125,9 @@ def wrong(store, exports):
 # ---- FOCUS ---------------------------------------------------------------------------------------------------------
 
 def validate(path, out):
-    """The checks of the FOCUS validator that fail."""
+    """The number of the FOCUS validator's checks, and those that fail."""
     site = subprocess.run([os.path.join(VENV, "bin", "python"), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True).stdout.strip()
-    # it opens its list of currencies by a path from there
+    # the validator opens its currency list by a path relative to this folder
     done = subprocess.run([os.path.join(VENV, "bin", "focus-validator"), "--data-file", path, "--validate-version", "1.0", "--output-type", "unittest", "--output-destination", out],
                           cwd=site, capture_output=True, text=True)
     if done.returncode:
@@ -153,7 +153,7 @@ def focus(store, calls, work):
     priced = [call for call in calls if month.is_seen(call) and call.model != month.UNLISTED]
     by_tenant = collections.Counter()
     for call in priced:
-        # telemetry knows neither batch nor discount
+        # the telemetry has neither batch marks nor discounts
         by_tenant[call.tenant] += sum(month.price(call).values())
     wanted = {("'" if tenant[0] in "=+-@" else "") + tenant: amount for tenant, amount in by_tenant.items()}
     rows = duck(path, "SELECT SubAccountName, sum(BilledCost)::VARCHAR FROM f GROUP BY 1")
