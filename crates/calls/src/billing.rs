@@ -23,8 +23,8 @@ pub enum Verdict {
         is_after_sum: bool,
         /// Of a difference: the units of the record billed earlier. Of a total: those of the calls below it.
         before: Option<[u64; 4]>,
-        /// What the call itself costs by now, 1e-18 USD.
-        call_usd: i128,
+        /// What the call itself costs by now.
+        call: Money,
         /// Who already charged it for the same batch.
         counted_by: Option<CountedBy>,
         /// The response id is also that of another call.
@@ -33,8 +33,8 @@ pub enum Verdict {
     /// Nothing is charged for it.
     NotCharged {
         reason: UnchargedReason,
-        /// What the call costs, if its charge and corrections of other calls add up to zero, 1e-18 USD.
-        call_usd: Option<i128>,
+        /// What the call costs, if its charge and corrections of other calls add up to zero.
+        call: Option<Money>,
     },
 }
 
@@ -124,10 +124,9 @@ impl Billing<'_> {
             let Some(decided) = decision.calls.get(call) else { continue };
             let verdict = match self.own_charge(case, at) {
                 // a committed charge of this worker: the batch was delivered again (its branches commit together)
-                Some(charge) if charge.worker == self.worker && charge.is_committed => Verdict::NotCharged {
-                    reason: decided.uncharged_reason(case, &decision.call_of, at),
-                    call_usd: None,
-                },
+                Some(charge) if charge.worker == self.worker && charge.is_committed => {
+                    Verdict::NotCharged { reason: decided.uncharged_reason(case, &decision.call_of, at), call: None }
+                }
                 Some(charge) => {
                     let is_own = charge.worker == self.worker;
                     let counted_by = Some(if is_own { CountedBy::Branch } else { CountedBy::Worker });
@@ -158,10 +157,7 @@ impl Billing<'_> {
                             targets.push(Target { call, at, index: *index, kind, paid, money, stamped });
                         }
                     }
-                    Verdict::NotCharged {
-                        reason: decided.uncharged_reason(case, &decision.call_of, at),
-                        call_usd: None,
-                    }
+                    Verdict::NotCharged { reason: decided.uncharged_reason(case, &decision.call_of, at), call: None }
                 }
             };
             self.verdicts.get_mut(*index).into_iter().for_each(|known| *known = verdict);
@@ -224,7 +220,7 @@ impl Billing<'_> {
             if let Verdict::Charged { is_netted, is_after_sum, .. } = &mut of_call {
                 *is_after_sum = !*is_netted && after_sums.contains(&call);
             }
-            *verdict = if matches!(of_call, Verdict::NotCharged { call_usd: None, .. }) { *verdict } else { of_call };
+            *verdict = if matches!(of_call, Verdict::NotCharged { call: None, .. }) { *verdict } else { of_call };
         }
     }
 
@@ -337,14 +333,14 @@ impl Verdict {
         counted_by: Option<CountedBy>,
         copy: UnchargedReason,
     ) -> Self {
-        let call_usd = paid_before.plus(charge.money).total();
+        let call = paid_before.plus(charge.money);
         let (kind, is_netted, is_id_reused) = (charge.kind, charge.netted.is_some(), charge.is_id_reused);
         let money = charge.netted.unwrap_or(charge.money);
         let before = before.filter(|_| !is_netted);
         if money.is_zero() && kind != ChargeKind::Whole && kind != ChargeKind::Unpriced {
-            return Self::NotCharged { reason: copy, call_usd: is_netted.then_some(call_usd) };
+            return Self::NotCharged { reason: copy, call: is_netted.then_some(call) };
         }
-        Self::Charged { kind, money, is_netted, is_after_sum: false, before, call_usd, counted_by, is_id_reused }
+        Self::Charged { kind, money, is_netted, is_after_sum: false, before, call, counted_by, is_id_reused }
     }
 }
 

@@ -55,6 +55,15 @@ impl Charge {
     }
 }
 
+/// The amounts of a record and its charges.
+pub(crate) fn amounts_mut<'a>(
+    record: &'a mut CallRecord,
+    charges: impl IntoIterator<Item = &'a mut Charge>,
+) -> impl Iterator<Item = &'a mut Money> {
+    let of_charge = |charge: &'a mut Charge| [&mut charge.money].into_iter().chain(&mut charge.netted);
+    record.price.iter_mut().chain(charges.into_iter().flat_map(of_charge))
+}
+
 fn committed() -> bool {
     true
 }
@@ -123,6 +132,10 @@ pub(crate) struct Case {
 impl Case {
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    pub(crate) fn amounts_mut(&mut self) -> impl Iterator<Item = &mut Money> {
+        self.entries.iter_mut().flat_map(|entry| amounts_mut(&mut entry.record, &mut entry.charges))
     }
 
     pub(crate) fn entry_mut(&mut self, index: usize) -> Option<&mut Entry> {

@@ -524,17 +524,19 @@ impl Decision {
 
 /// The part of a price that belongs to `rest` of the `units`.
 fn share(price: Money, units: [u64; 4], rest: [u64; 4]) -> Money {
-    let mut parts = price.0;
+    let Money(mut parts, mut saved) = price;
     // fees belong to calls, not to what a total has beyond them
     parts[4] = 0;
-    for ((part, whole), rest) in parts.iter_mut().zip(units).zip(rest) {
+    let [by_unit @ .., _] = &mut parts;
+    let of_cache = |units: [u64; 4]| units.into_iter().chain([units[2], units[3]]);
+    for ((part, whole), rest) in by_unit.iter_mut().chain(&mut saved).zip(of_cache(units)).zip(of_cache(rest)) {
         let per_unit = part.checked_div(i128::from(whole)).unwrap_or(0);
         let remainder = part.checked_rem(i128::from(whole)).unwrap_or(0);
         let rest = i128::from(rest);
         let exact = per_unit.saturating_mul(rest);
         *part = exact.saturating_add(remainder.saturating_mul(rest).checked_div(i128::from(whole)).unwrap_or(0));
     }
-    Money(parts)
+    Money(parts, saved)
 }
 
 /// A span above a record.

@@ -16,8 +16,9 @@ use kernel::sha256::Sha256;
 use serde::{Deserialize, Serialize};
 
 use super::billing::{Billing, CallAccount, CorrectionSink, Verdict};
-use super::case::{BatchEntries, Case, Charge, MAX_RECORDS, TraceSpan};
+use super::case::{BatchEntries, Case, Charge, MAX_RECORDS, TraceSpan, amounts_mut};
 use super::decide::{UnchargedReason, decide};
+use super::money::{Money, listed_savings, set_savings};
 use super::record::{CallRecord, SpanLink, traits};
 
 /// Limit on what is remembered: a record counts 1, and so do four other spans of a case.
@@ -47,6 +48,13 @@ pub struct LedgerBatch {
     pub arrived: u64,
     pub entries: BatchEntries,
     pub spans: Vec<SpanLink>,
+}
+
+impl LedgerBatch {
+    /// All amounts.
+    pub fn amounts_mut(&mut self) -> impl Iterator<Item = &mut Money> {
+        self.entries.iter_mut().flat_map(|(record, charge)| amounts_mut(record, charge))
+    }
 }
 
 /// See the module.
@@ -184,7 +192,7 @@ impl Ledger {
             part: self.parts,
             records,
             reused,
-            verdicts: vec![Verdict::NotCharged { reason: UnchargedReason::Repeat, call_usd: None }; records.len()],
+            verdicts: vec![Verdict::NotCharged { reason: UnchargedReason::Repeat, call: None }; records.len()],
             charges: vec![None; records.len()],
             carry,
             changes: &mut out.entries,
@@ -362,7 +370,11 @@ impl Ledger {
             let case = self.cases.get(*number as usize).and_then(Option::as_ref).and_then(Case::committed_part);
             // one at a time, so that a checkpoint holds no second copy of the ledger
             let account = u64::from_le_bytes(account.to_le_bytes());
-            let saved = case.and_then(|case| postcard::to_allocvec(&(account, case)).ok()).unwrap_or_default();
+            let encode = |mut case: Case| {
+                let saved = listed_savings(case.amounts_mut());
+                postcard::to_allocvec(&(account, case, saved)).ok()
+            };
+            let saved = case.and_then(encode).unwrap_or_default();
             out.extend_from_slice(&u32::try_from(saved.len()).unwrap_or(0).to_le_bytes());
             out.extend_from_slice(&saved);
         }
@@ -382,10 +394,11 @@ impl Ledger {
             if case.is_empty() {
                 continue;
             }
-            let Ok((account, case)) = postcard::from_bytes::<(u64, Case)>(case) else {
+            let Ok(((account, mut case), saved)) = postcard::take_from_bytes::<(u64, Case)>(case) else {
                 is_whole = false;
                 break;
             };
+            set_savings(case.amounts_mut(), postcard::from_bytes(saved).unwrap_or_default());
             let (touched, weight) = (case.touched, case.weight());
             let number = self.new_case(account.into(), touched);
             for entry in case.entries() {

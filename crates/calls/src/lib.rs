@@ -23,5 +23,5 @@ pub use case::{BatchEntries, Charge, ChargeKind};
 pub use counts::{CallTokenCounts, model_stem};
 pub use decide::{CallRole, DecidedCall, Decision, SpanLookup, UnchargedReason, decide_roles};
 pub use ledger::{BatchKey, Ledger, LedgerBatch};
-pub use money::Money;
+pub use money::{Money, listed_savings, set_savings};
 pub use record::{CallRecord, SpanLink, tenant_number, text_number, traits};

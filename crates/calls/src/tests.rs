@@ -19,7 +19,12 @@ fn priced(units: [u64; 4]) -> Money {
     for ((part, count), price) in parts.iter_mut().zip(units).zip(PRICES) {
         *part = i128::from(count) * price;
     }
-    Money(parts)
+    Money(parts, [2, 3].map(|unit| i128::from(units[unit]) * (PRICES[0] - PRICES[unit])))
+}
+
+/// The amount and what caching saved, as one number.
+fn worth(money: Money) -> i128 {
+    money.total() + (money.saved() << 64)
 }
 
 fn record(trace: u8, [span, parent]: [u8; 2], units: [u64; 4]) -> CallRecord {
@@ -76,12 +81,12 @@ fn bill(ledger: &mut Ledger, id: u8, items: &[Item], with_carrier: bool) -> (Led
     let (mut out, mut carried) = (LedgerBatch::default(), 0);
     let mut carry = |correction: &Correction, carrier: CorrectionCarrier| {
         let is_carried = with_carrier && carrier == CorrectionCarrier::Other;
-        carried += if is_carried { correction.money.total() } else { 0 };
+        carried += if is_carried { worth(correction.money) } else { 0 };
         is_carried
     };
     let verdicts = ledger.bill(&key, &records, links, &mut carry, &mut out);
     let stamped = verdicts.iter().map(|verdict| match verdict {
-        Verdict::Charged { money, counted_by: None, .. } => money.total(),
+        Verdict::Charged { money, counted_by: None, .. } => worth(*money),
         _ => 0,
     });
     let stamped: i128 = stamped.sum();
@@ -97,7 +102,7 @@ fn any_traces(rng: &SeededRng, with_layers: bool) -> (Vec<Item>, i128) {
         for n in 0..below(5) as u8 {
             let base = 16 + n * 8;
             let units = [100 + below(900), 10 + below(90), below(3) * 50, below(2) * 20];
-            truth += priced(units).total();
+            truth += worth(priced(units));
             sum.iter_mut().zip(units).for_each(|(sum, more)| *sum += more);
             let mut call = record(trace, [base, 2], units);
             call.answer = Sha256::short_list(&[b"answer", &[trace, n]]);
@@ -135,8 +140,8 @@ fn any_traces(rng: &SeededRng, with_layers: bool) -> (Vec<Item>, i128) {
         match below(4) {
             // the agent reports the tokens of its calls, and some that no call reports
             0 => {
-                let extra = [below(2) * 70, below(2) * 7, 0, 0];
-                truth += priced(extra).total();
+                let extra = [below(2) * 70, below(2) * 7, below(2) * 30, below(2) * 40];
+                truth += worth(priced(extra));
                 sum.iter_mut().zip(extra).for_each(|(sum, more)| *sum += more);
                 items.push(item(total(trace, [2, 1], sum)));
             }
@@ -261,6 +266,36 @@ fn checkpoints_hold_what_is_committed() {
     assert!(!restored.load(&saved[..saved.len() - 1]) && !restored.load(&[9]));
 }
 
+/// What caching saved is at the end of the stored forms of a case and of a batch, after which earlier forms end: a call
+/// that grows owes the rest of its savings, after a restart too.
+#[test]
+fn savings_survive_a_restart() {
+    let mut ledger = Ledger::default();
+    let (call, grown) = (record(1, [16, 2], [100, 10, 500, 40]), record(1, [16, 2], [100, 30, 500, 60]));
+    let whole = priced(grown.units);
+    assert_eq!(whole.1, [1000, -60], "reads saved, writes cost more");
+    let (mut first, _) = bill(&mut ledger, 1, &[item(call)], true);
+    let list = listed_savings(first.amounts_mut());
+    let mut stored: LedgerBatch = postcard::from_bytes(&postcard::to_allocvec(&first).unwrap()).unwrap();
+    set_savings(stored.amounts_mut(), list);
+    let mut others = Ledger::default();
+    for ledger in [&mut ledger, &mut others] {
+        ledger.commit(&stored, true);
+        let mut saved = Vec::new();
+        ledger.save(&mut saved);
+        assert!(ledger.load(&saved));
+        let (_, owed) = bill(ledger, 2, &[item(grown.clone())], true);
+        assert_eq!(owed, worth(whole.minus(priced([100, 10, 500, 40]))));
+    }
+    // the batch of an earlier version
+    let mut earlier = Ledger::default();
+    earlier.commit(&postcard::from_bytes(&postcard::to_allocvec(&first).unwrap()).unwrap(), true);
+    let (_, owed) = bill(&mut earlier, 2, &[item(grown)], true);
+    assert_eq!(owed, worth(whole.minus(Money(priced([100, 10, 500, 40]).0, [0; 2]))));
+    let mut none = LedgerBatch { entries: vec![(record(1, [1, 0], [1, 1, 0, 0]), None)], ..LedgerBatch::default() };
+    assert!(listed_savings(none.amounts_mut()).is_empty());
+}
+
 /// A correction waits until an item can carry it.
 #[test]
 fn corrections_wait_for_a_carrier() {
@@ -354,15 +389,15 @@ fn pass(ledger: &mut Ledger, (account, id): (u64, u64), records: &[CallRecord], 
     let (mut carried, mut told) = (0, 0);
     let mut carry = |correction: &Correction, by: CorrectionCarrier| {
         let is_carried = by == CorrectionCarrier::Other && Some(correction.record.tenant) == carrier;
-        carried += if is_carried { correction.money.total() } else { 0 };
-        told += if correction.is_known_to_runs || !is_carried { 0 } else { correction.money.total() };
+        carried += if is_carried { worth(correction.money) } else { 0 };
+        told += if correction.is_known_to_runs || !is_carried { 0 } else { worth(correction.money) };
         is_carried
     };
     let mut out = LedgerBatch::default();
     let verdicts = ledger.bill(&key, records, std::iter::empty(), &mut carry, &mut out);
     ledger.commit(&out, true);
     let stamped = verdicts.iter().map(|verdict| match verdict {
-        Verdict::Charged { money, counted_by: None, .. } => money.total(),
+        Verdict::Charged { money, counted_by: None, .. } => worth(*money),
         _ => 0,
     });
     (stamped.sum::<i128>() + carried, told)
@@ -463,7 +498,7 @@ fn charges_of_a_record_are_bounded() {
     }
     let mut saved = Vec::new();
     ledger.save(&mut saved);
-    assert_eq!(sum, priced([100, 2009, 0, 0]).total());
+    assert_eq!(sum, worth(priced([100, 2009, 0, 0])));
     assert!(saved.len() < 4096, "{}", saved.len());
 }
 

@@ -434,6 +434,10 @@ pub struct CallCost {
     /// What the call costs by now, in 1e-18 USD: with what earlier records of it were charged, without what the amount
     /// changes for other calls. `None`: this item was not charged for it.
     pub call_atto_usd: Option<i128>,
+    /// What caching saved of the price and of what the call costs by now, in 1e-18 USD; negative if cache writes cost
+    /// more than reads saved.
+    pub saved_atto_usd: i128,
+    pub call_saved_atto_usd: i128,
     /// The earlier items whose charges the amount corrects, as far as runs don't see it by themselves.
     pub corrected: Vec<CostCorrection>,
     /// The tokens that were billed for an earlier record of the call; the amount is what is due on top of them.
@@ -465,6 +469,8 @@ pub struct CostCorrection {
     pub is_span: bool,
     /// 1e-18 USD; negative if it was charged too much.
     pub atto_usd: i128,
+    /// What caching saved of it.
+    pub saved_atto_usd: i128,
     /// A plan covers the item's call, so nothing is to pay.
     pub is_covered: bool,
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::figures::{ChangeFigures, CostShare, WindowFigures, WindowMetric};
 use super::name_sums::NameCounts;
-use runs::json::{SCHEMA, cost, counts, payable, span, text, time};
+use runs::json::{SCHEMA, cache_savings, cost, counts, payable, span, text, time};
 use runs::{RunView, UsageSum};
 
 fn metric_json(metric: &WindowMetric) -> Value {
@@ -20,6 +20,7 @@ fn shares_json(shares: &[CostShare]) -> Vec<Value> {
             "input_tokens": share.sum.input(), "output_tokens": share.sum.tokens.output,
             "cost_usd": cost(share.sum.atto_usd, share.sum.unpriced),
             "payable_usd": payable(share.sum.payable(), share.sum.atto_usd, share.sum.unpriced),
+            "cache_savings_usd": cache_savings(share.sum.saved_atto_usd),
             "unpriced_calls": share.sum.unpriced})
     };
     shares.iter().map(row).collect()
@@ -38,6 +39,7 @@ pub(super) fn sums_json(sum: &UsageSum) -> Value {
         "output_tokens": sum.tokens.output,
         "cost_usd": cost(sum.atto_usd, sum.unpriced),
         "payable_usd": payable(sum.payable(), sum.atto_usd, sum.unpriced),
+        "cache_savings_usd": cache_savings(sum.saved_atto_usd),
         "unpriced_calls": sum.unpriced,
     })
 }
@@ -73,6 +75,7 @@ pub fn run_json(run: &RunView) -> Value {
         "output_tokens": totals.tokens().output,
         "cost_usd": cost(totals.atto_usd(), totals.unpriced()),
         "payable_usd": payable(totals.payable(), totals.atto_usd(), totals.unpriced()),
+        "cache_savings_usd": cache_savings(totals.saved()),
         "unpriced_calls": totals.unpriced(),
     })
 }
@@ -107,6 +110,7 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
         "output_tokens": sum.tokens.output,
         "cost_usd": cost(sum.atto_usd, sum.unpriced),
         "payable_usd": payable(sum.payable(), sum.atto_usd, sum.unpriced),
+        "cache_savings_usd": cache_savings(sum.saved_atto_usd),
         "cost_usd_yesterday": cost(figures.yesterday.atto_usd, figures.yesterday.unpriced),
         "unpriced_calls": sum.unpriced,
         "iterations_per_run": metric_json(&figures.iterations),

@@ -180,6 +180,7 @@ pub(super) struct CostRow {
     cost: String,
     exact: String,
     payable: String,
+    cache_savings: String,
     width: String,
     unpriced: u64,
 }
@@ -297,6 +298,7 @@ pub(super) struct OverviewPage {
     cost: String,
     exact: String,
     payable: String,
+    cache_savings: String,
     unpriced: u64,
     cards: Vec<MetricCard>,
     /// Highest severity among the alerts.
@@ -402,6 +404,7 @@ impl OverviewPage {
             cost: text::format_cost(figures.sum.atto_usd, figures.sum.unpriced),
             exact: text::format_exact_cost(figures.sum.atto_usd, figures.sum.unpriced),
             payable: text::format_payable(figures.sum.payable(), figures.sum.atto_usd),
+            cache_savings: text::format_cache_savings(figures.sum.saved_atto_usd),
             unpriced: figures.sum.unpriced,
             cards: build_cards(&figures, pages.iteration_ceiling, window),
             highest_severity: highest.map_or("", |severity| severity.as_str()),
@@ -589,6 +592,7 @@ fn cost_rows(shares: &[CostShare], kind: &str, window: &str, has_several_account
             cost: text::format_cost(sum.atto_usd, sum.unpriced),
             exact: text::format_exact_cost(sum.atto_usd, sum.unpriced),
             payable: text::format_payable(sum.payable(), sum.atto_usd),
+            cache_savings: text::format_cache_savings(sum.saved_atto_usd),
             width: format!("{:.1}", sum.atto_usd as f64 / max_cost as f64 * 100.0),
             unpriced: sum.unpriced,
         }

@@ -177,6 +177,8 @@ fn figure_rows(view: &RunView) -> Vec<(&'static str, String, String)> {
         0 => text::format_exact_usd(totals.atto_usd()),
         unpriced => note(unpriced, "calls without a price"),
     };
+    let savings = text::format_cache_savings(totals.saved());
+    let cost_note = [cost_note, savings].into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join(" · ");
     let slowest = peaks.slowest.as_ref().filter(|step| !step.name.is_empty()).map(|step| {
         format!("slowest call: {}, {}", text::clean_name(&step.name), text::format_seconds(step.duration as f64 / 1e9))
     });

@@ -211,6 +211,36 @@ async fn payable_stands_beside_the_api_equivalent() {
     assert!(!ask(&router, "/runs/paid", HTML).await.1.contains("To pay"));
 }
 
+/// What caching saved, or cost more, stands beside the cost of sums and of the run, with the right sign, and nowhere
+/// where no cache was used.
+#[tokio::test]
+async fn cache_savings_have_their_sign() {
+    const CENT: i128 = 10_000_000_000_000_000;
+    let with = |name: &str, tenant: &str, saved: i128| {
+        let mut view = run(name, tenant, RunState::Ended, 100 * CENT);
+        view.totals.models.values_mut().for_each(|model| model.saved_atto_usd = saved);
+        (view, vec![])
+    };
+    let runs =
+        vec![with("reads", "acme", 250 * CENT), with("writes", "globex", -25 * CENT), with("plain", "initech", 0)];
+    let (router, _) = pages(made(runs), LINK);
+    let value = ask_json(&router, "/").await;
+    assert_eq!(value["cache_savings_usd"], "2.25");
+    let mut tenants: Vec<_> =
+        value["by_tenant"].as_array().unwrap().iter().map(|one| &one["cache_savings_usd"]).collect();
+    tenants.sort_by_key(|usd| usd.to_string());
+    assert_eq!(tenants, [&json!("-0.25"), &json!("2.5"), &Value::Null]);
+    let (_, html) = ask(&router, "/", HTML).await;
+    for shown in ["(caching saved $2.25)", "caching saved $2.50 · 1 run", "caching cost $0.25 more · 1 run"] {
+        assert!(html.contains(shown), "{shown}: {html}");
+    }
+    for (run, shown) in [("reads", "caching saved $2.50"), ("writes", "caching cost $0.25 more")] {
+        assert!(ask(&router, &format!("/runs/{run}"), HTML).await.1.contains(shown));
+    }
+    assert!(!ask(&router, "/runs/plain", HTML).await.1.contains("caching"));
+    assert_eq!(ask_json(&router, "/runs/reads").await["totals"]["cache_savings_usd"], "2.5");
+}
+
 /// A runaway agent is a live run: its cost is in all sums with the next response, and it is first where live runs are
 /// sorted by cost. The browser refreshes the page unless automatic refresh is off. (Regression test: "Nothing was
 /// spent" was shown for three live runs of $10.72.)

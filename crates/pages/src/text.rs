@@ -56,6 +56,15 @@ pub(super) fn format_payable(payable: i128, atto: i128) -> String {
     if payable == atto { String::new() } else { runs::amounts::format_usd(payable) }
 }
 
+/// What caching saved, or cost more; "" if it is nothing.
+pub(super) fn format_cache_savings(saved: i128) -> String {
+    match (saved, runs::amounts::format_usd(saved.saturating_abs())) {
+        (0, _) => String::new(),
+        (1.., usd) => format!("caching saved {usd}"),
+        (_, usd) => format!("caching cost {usd} more"),
+    }
+}
+
 /// The exact cost, and the number of calls it leaves out.
 pub(super) fn format_exact_cost(atto: i128, unpriced: u64) -> String {
     match unpriced {

@@ -38,6 +38,11 @@ pub fn payable(payable: i128, atto: i128, unpriced: u64) -> Value {
     super::amounts::cost_if_priced(atto, unpriced).map_or(Value::Null, |_| Usd(payable).to_string().into())
 }
 
+/// What caching saved, as decimal text; negative: cache writes cost more than reads saved. Null: nothing.
+pub fn cache_savings(atto: i128) -> Value {
+    if atto == 0 { Value::Null } else { Usd(atto).to_string().into() }
+}
+
 /// A span id; null if there is none.
 pub fn span(id: [u8; 8]) -> Value {
     if id == [0; 8] { Value::Null } else { hex::encode(&id).into() }
@@ -79,6 +84,7 @@ pub fn totals(totals: &RunTotals) -> Value {
         let model_json = |one: &ModelTotals| {
             json!({"calls": one.calls, "tokens": tokens(&one.tokens), "cost_usd": cost(one.atto_usd, one.unpriced),
                 "payable_usd": payable(one.payable(), one.atto_usd, one.unpriced),
+                "cache_savings_usd": cache_savings(one.saved_atto_usd),
                 "unpriced_calls": one.unpriced, "calls_without_usage": one.no_usage})
         };
         models.iter().map(|(name, one)| (name.clone(), model_json(one))).collect()
@@ -95,6 +101,7 @@ pub fn totals(totals: &RunTotals) -> Value {
         "tokens": tokens(&totals.tokens()),
         "cost_usd": cost(totals.atto_usd(), totals.unpriced()),
         "payable_usd": payable(totals.payable(), totals.atto_usd(), totals.unpriced()),
+        "cache_savings_usd": cache_savings(totals.saved()),
         "unpriced_calls": totals.unpriced(),
         "models": models_json(&totals.models),
         "tools": totals.tools,
@@ -216,6 +223,7 @@ pub fn sum(sum: &UsageSum) -> Value {
         "tokens": tokens(&sum.tokens),
         "cost_usd": cost(sum.atto_usd, sum.unpriced),
         "payable_usd": payable(sum.payable(), sum.atto_usd, sum.unpriced),
+        "cache_savings_usd": cache_savings(sum.saved_atto_usd),
         "unpriced_calls": sum.unpriced,
     })
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::totals::{ModelTotals, ToolTotals};
+use super::totals::{ModelTotals, ToolTotals, unstored_amounts};
 use super::view::{RunJudgement, RunPeaks, RunState, RunView};
 
 /// The stored form of a view taken at `now`, without maxima and judgement. Later times are those of a clock that is
@@ -20,12 +20,12 @@ pub fn encode_run(view: &RunView, now: u64) -> Vec<u8> {
     };
     let (start, peaks, judgement) = (view.start.min(now), RunPeaks::default(), RunJudgement::default());
     let stored = RunView { start, last, peaks, judgement, ..view.clone() };
-    // Not in a view's own stored form: the first two, and at the end, where older forms end, what plans cover. Without
-    // plans there is nothing at the end.
-    let covered: Vec<i128> = stored.totals.clone().covered_mut().map(|atto| *atto).collect();
+    // Not in a view's own stored form: the first two, and at the end, where older forms end, what plans cover and what
+    // caching saved. Without plans and caching there is nothing at the end.
+    let amounts: Vec<i128> = stored.totals.clone().unstored_mut().map(|atto| *atto).collect();
     let bytes = postcard::to_allocvec(&(&view.operation, &view.continues, stored)).unwrap_or_default();
-    let is_covered = !bytes.is_empty() && covered.iter().any(|atto| *atto != 0);
-    if is_covered { postcard::to_extend(&covered, bytes).unwrap_or_default() } else { bytes }
+    let has_amounts = !bytes.is_empty() && amounts.iter().any(|atto| *atto != 0);
+    if has_amounts { postcard::to_extend(&amounts, bytes).unwrap_or_default() } else { bytes }
 }
 
 /// Slices of the stored form: its fields in their order, up to the last one that a scan needs.
@@ -92,9 +92,9 @@ pub struct RunRecord<'a> {
 impl<'a> RunRecord<'a> {
     /// `None`: the bytes are not what [`encode_run`] makes.
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let (mut record, covered) = postcard::take_from_bytes::<Self>(bytes).ok()?;
-        let parts = record.models.iter_mut().chain(&mut record.other_tenants);
-        set_covered(covered, parts.map(|(_, part)| &mut part.covered_atto_usd))?;
+        let (mut record, amounts) = postcard::take_from_bytes::<Self>(bytes).ok()?;
+        let parts = record.models.iter_mut().chain(&mut record.other_tenants).map(|(_, part)| part);
+        set_amounts(amounts, unstored_amounts(parts))?;
         Some(Self { bytes, ..record })
     }
 
@@ -106,16 +106,16 @@ impl<'a> RunRecord<'a> {
 
 /// The view in a stored form.
 pub fn decode_run(bytes: &[u8]) -> Option<RunView> {
-    let ((operation, continues, mut view), covered): ((_, _, RunView), _) = postcard::take_from_bytes(bytes).ok()?;
-    set_covered(covered, view.totals.covered_mut())?;
+    let ((operation, continues, mut view), amounts): ((_, _, RunView), _) = postcard::take_from_bytes(bytes).ok()?;
+    set_amounts(amounts, view.totals.unstored_mut())?;
     Some(RunView { operation, continues, ..view })
 }
 
-/// Sets what plans cover of each part, from the end of a stored form.
-fn set_covered<'p>(end: &[u8], parts: impl Iterator<Item = &'p mut i128>) -> Option<()> {
+/// Sets the amounts at the end of a stored form.
+fn set_amounts<'p>(end: &[u8], amounts: impl Iterator<Item = &'p mut i128>) -> Option<()> {
     if !end.is_empty() {
-        let covered: Vec<i128> = postcard::from_bytes(end).ok()?;
-        parts.zip(covered).for_each(|(part, atto)| *part = atto);
+        let stored: Vec<i128> = postcard::from_bytes(end).ok()?;
+        amounts.zip(stored).for_each(|(amount, atto)| *amount = atto);
     }
     Some(())
 }

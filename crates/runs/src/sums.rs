@@ -39,6 +39,9 @@ pub struct UsageSum {
     /// The part of the cost that plans cover.
     #[serde(skip)]
     pub covered_atto_usd: i128,
+    /// What caching saved.
+    #[serde(skip)]
+    pub saved_atto_usd: i128,
     /// Answered calls without a price.
     pub unpriced: u64,
 }
@@ -67,6 +70,7 @@ impl UsageSum {
             tokens: share.tokens,
             atto_usd: share.atto_usd,
             covered_atto_usd: share.covered_atto_usd,
+            saved_atto_usd: share.saved_atto_usd,
             unpriced: share.unpriced,
             ..Self::default()
         }
@@ -77,8 +81,8 @@ impl UsageSum {
     pub fn by_tenant<'r>(&self, run: &'r RunRecord<'_>) -> impl Iterator<Item = (Option<&'r str>, Self)> {
         let mut own = run.total();
         run.other_tenants.iter().for_each(|(_, other)| own.subtract(other));
-        let ModelTotals { calls, tokens, atto_usd, covered_atto_usd, unpriced, .. } = own;
-        let own = Self { calls, tokens, atto_usd, covered_atto_usd, unpriced, ..self.clone() };
+        let ModelTotals { calls, tokens, atto_usd, covered_atto_usd, saved_atto_usd, unpriced, .. } = own;
+        let own = Self { calls, tokens, atto_usd, covered_atto_usd, saved_atto_usd, unpriced, ..self.clone() };
         let others = run
             .other_tenants
             .iter()
@@ -120,6 +124,7 @@ impl UsageSum {
         self.tokens = combine_buckets(self.tokens, other.tokens, u64::saturating_add);
         self.atto_usd = self.atto_usd.saturating_add(other.atto_usd);
         self.covered_atto_usd = self.covered_atto_usd.saturating_add(other.covered_atto_usd);
+        self.saved_atto_usd = self.saved_atto_usd.saturating_add(other.saved_atto_usd);
     }
 }
 

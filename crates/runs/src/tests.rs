@@ -112,13 +112,15 @@ fn a_record_is_its_view() {
     assert_eq!(times(&view), Some((0, 7)));
 }
 
-/// What plans cover of each model and tenant is read from the end of a stored form; forms from before plans end
-/// without it, and nothing is covered.
+/// What plans cover and caching saved of each model and tenant is read from the end of a stored form; forms from before
+/// plans, and from before savings, end earlier: then it is nothing.
 #[test]
 fn a_record_tells_what_is_covered() {
     let mut view = testing::runs::ended("run", 3, 50);
-    let part =
-        |atto_usd, covered_atto_usd| ModelTotals { calls: 1, atto_usd, covered_atto_usd, ..ModelTotals::default() };
+    let part = |atto_usd, covered_atto_usd| {
+        let saved_atto_usd = 60 - atto_usd;
+        ModelTotals { calls: 1, atto_usd, covered_atto_usd, saved_atto_usd, ..ModelTotals::default() }
+    };
     let without = encode_run(&view, testing::runs::NOW);
     view.totals.add_model("codex", &part(70, 70));
     view.totals.other_tenants.insert("globex".into(), part(40, 30));
@@ -130,8 +132,22 @@ fn a_record_tells_what_is_covered() {
     let tenants: Vec<(i128, i128)> = sum.by_tenant(&record).map(|(_, sum)| (sum.atto_usd, sum.payable())).collect();
     assert_eq!((sum.payable(), tenants), (50, vec![(80, 40), (40, 10)]));
     assert_eq!(json::totals(&view.totals)["payable_usd"], "0.00000000000000005");
+    // what caching saved: 10 more was paid for the run's model; of the other tenant's part 20 was saved
+    let saved: Vec<i128> = sum.by_tenant(&record).map(|(_, sum)| sum.saved_atto_usd).collect();
+    assert_eq!((record.total().saved_atto_usd, saved), (-10, vec![-30, 20]));
+    let shown = json::totals(&view.totals);
+    assert_eq!(shown["cache_savings_usd"], "-0.00000000000000001");
+    assert_eq!(shown["other_tenants"]["globex"]["cache_savings_usd"], "0.00000000000000002");
     let record = RunRecord::decode(&without).unwrap();
     assert_eq!((record.total().payable(), decode_run(&without).map(|view| view.totals.payable())), (50, Some(50)));
+    assert!(json::sum(&UsageSum::of_run(&record))["cache_savings_usd"].is_null());
+    // the form before savings ends with what plans cover, of each model and other tenant
+    let before: Vec<i128> = view.totals.clone().unstored_mut().map(|atto| *atto).collect();
+    let end = postcard::to_allocvec(&before).unwrap();
+    let covered = postcard::to_allocvec(&before[..before.len() / 2]).unwrap();
+    let former = [&bytes[..bytes.len() - end.len()], &covered].concat();
+    let record = RunRecord::decode(&former).unwrap();
+    assert_eq!((record.total().payable(), record.total().saved_atto_usd), (50, 0));
 }
 
 /// Of the runs of a scan, the first by rank are kept, of equal ones those that came first; all are counted.

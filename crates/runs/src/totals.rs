@@ -52,6 +52,9 @@ pub struct ModelTotals {
     /// The part of the cost that plans cover: nothing is to pay for it. Stored at the end of a run's record.
     #[serde(skip)]
     pub covered_atto_usd: i128,
+    /// What caching saved, 1e-18 USD; negative: cache writes cost more than reads saved. Stored there too.
+    #[serde(skip)]
+    pub saved_atto_usd: i128,
     /// Answered calls without a price.
     pub unpriced: u64,
     /// Those of `unpriced` whose client reported no usage.
@@ -131,6 +134,7 @@ impl ModelTotals {
         self.tokens = combine_buckets(self.tokens, other.tokens, count);
         self.atto_usd = cost(self.atto_usd, other.atto_usd);
         self.covered_atto_usd = cost(self.covered_atto_usd, other.covered_atto_usd);
+        self.saved_atto_usd = cost(self.saved_atto_usd, other.saved_atto_usd);
         self.unpriced = count(self.unpriced, other.unpriced);
         self.no_usage = count(self.no_usage, other.no_usage);
     }
@@ -181,10 +185,14 @@ impl RunTotals {
         self.total().payable()
     }
 
-    /// What plans cover: first of each model, then of each other tenant.
-    pub fn covered_mut(&mut self) -> impl Iterator<Item = &mut i128> {
-        let parts = self.models.values_mut().chain(self.other_tenants.values_mut());
-        parts.map(|part| &mut part.covered_atto_usd)
+    /// What caching saved, 1e-18 USD.
+    pub fn saved(&self) -> i128 {
+        self.total().saved_atto_usd
+    }
+
+    /// The amounts that the stored form lacks, of each model and then of each other tenant.
+    pub fn unstored_mut(&mut self) -> impl Iterator<Item = &mut i128> {
+        unstored_amounts(self.models.values_mut().chain(self.other_tenants.values_mut()))
     }
 
     /// Answered calls that are not in the cost.
@@ -285,6 +293,16 @@ impl RunTotals {
     pub fn add_denial(&mut self, tool: &str, source: &str, count: u64) {
         add_counts(&mut self.denials, [tool, source], 1, count);
     }
+}
+
+/// The amounts that the stored form of parts lacks: what plans cover of each, after which older lists end, then what
+/// caching saved of each.
+pub(super) fn unstored_amounts<'p>(
+    parts: impl Iterator<Item = &'p mut ModelTotals>,
+) -> impl Iterator<Item = &'p mut i128> {
+    let (covered, saved): (Vec<_>, Vec<_>) =
+        parts.map(|part| (&mut part.covered_atto_usd, &mut part.saved_atto_usd)).unzip();
+    covered.into_iter().chain(saved)
 }
 
 fn name_or_unknown(name: &str) -> &str {

@@ -432,7 +432,7 @@ fn publication_key(kind: &str, run: &Run) -> u64 {
 pub(super) fn view_digest(view: &RunView) -> u64 {
     let mut bytes = Vec::new();
     put(&RunView { judgement: Default::default(), ..view.clone() }, &mut bytes);
-    // not in the stored form of totals; of a run without plans the digest stays what it was
-    view.totals.clone().covered_mut().filter(|atto| **atto != 0).for_each(|atto| put(&*atto, &mut bytes));
+    // not in the stored form of totals; of a run without plans and caching the digest stays what it was
+    view.totals.clone().unstored_mut().filter(|atto| **atto != 0).for_each(|atto| put(&*atto, &mut bytes));
     digest(&[&kernel::hex::encode(&bytes)])
 }

@@ -231,11 +231,12 @@ impl ItemGroup {
         if let (Some(call), Some([model, requested_model, provider])) = (&item.call, call_names) {
             let ObservedModelCall { price_quality, trouble, fallback, attempts, .. } = *call;
             let model_quality = if model == 0 { 0 } else { price_quality };
-            let (tokens, atto) = (PackedTokens::from_buckets(&call.buckets), call.atto.into());
+            let (tokens, atto, saved) =
+                (PackedTokens::from_buckets(&call.buckets), call.atto.into(), call.saved.into());
             #[rustfmt::skip]
             let new = ModelCall {
-                finish, model, model_quality, price_quality, tokens, atto, requested_model, provider, tenant, feature,
-                error, trouble, fallback, attempts,
+                finish, model, model_quality, price_quality, tokens, atto, saved, requested_model, provider, tenant,
+                feature, error, trouble, fallback, attempts,
             };
             self.add_call(call.key, place.with(new));
         }
@@ -295,6 +296,20 @@ impl ItemGroup {
             *latest = mark.end.max(*latest);
         }
         ends
+    }
+
+    /// What caching saved of each call and sum, which their stored forms lack; empty if it is nothing.
+    pub(super) fn savings(&self) -> Vec<i128> {
+        let calls = self.calls.values().map(|call| call.saved.amount());
+        let saved: Vec<i128> = calls.chain(self.summed.values().map(|sums| sums.model.saved_atto_usd)).collect();
+        if saved.iter().all(|saved| *saved == 0) { Vec::new() } else { saved }
+    }
+
+    /// Sets what [`Self::savings`] returned.
+    pub(super) fn set_savings(&mut self, saved: Vec<i128>) {
+        let mut saved = saved.into_iter();
+        self.calls.values_mut().zip(&mut saved).for_each(|(call, saved)| call.detail.saved = saved.into());
+        self.summed.values_mut().zip(saved).for_each(|(sums, saved)| sums.detail.model.saved_atto_usd = saved);
     }
 
     /// The item's tool call, as all its records so far report it.
@@ -441,6 +456,7 @@ impl CallSums {
     fn add_call(&mut self, call: &ObservedModelCall, flags: u32) {
         if call.price_quality == price_quality::CHANGE {
             self.model.atto_usd = self.model.atto_usd.saturating_add(call.atto);
+            self.model.saved_atto_usd = self.model.saved_atto_usd.saturating_add(call.saved);
             return;
         }
         let Some(is_answered) = call.is_answered(flags) else { return };
@@ -452,6 +468,7 @@ impl CallSums {
             tokens: call.buckets,
             atto_usd: if is_priced { call.atto } else { 0 },
             covered_atto_usd: 0,
+            saved_atto_usd: if is_priced { call.saved } else { 0 },
             unpriced: if is_priced { 0 } else { answered },
             no_usage: if flags & flag::NO_USAGE != 0 { answered } else { 0 },
         });

@@ -127,6 +127,9 @@ pub(super) struct ModelCall {
     pub(super) price_quality: u8,
     pub(super) tokens: PackedTokens,
     pub(super) atto: PackedAttoUsd,
+    /// What caching saved of it. In the stored form it is at the end of the checkpoint.
+    #[serde(skip)]
+    pub(super) saved: PackedAttoUsd,
     pub(super) requested_model: u16,
     pub(super) provider: u16,
     pub(super) tenant: u16,
@@ -244,14 +247,15 @@ impl RecordDetail for ModelCall {
     }
 
     fn complete(self, other: Self, first: impl Fn(u16, u16) -> u16) -> Self {
-        let price = |call: &Self| (call.price_quality, call.atto.amount());
-        let (price_quality, atto) = price(&self).max(price(&other));
+        let price = |call: &Self| (call.price_quality, call.atto.amount(), call.saved.amount());
+        let (price_quality, atto, saved) = price(&self).max(price(&other));
         Self {
             model: of_better((self.model_quality, self.model), (other.model_quality, other.model), &first),
             tenant: of_better((self.price_quality, self.tenant), (other.price_quality, other.tenant), &first),
             model_quality: self.model_quality.max(other.model_quality),
             price_quality,
             atto: PackedAttoUsd::from(atto),
+            saved: PackedAttoUsd::from(saved),
             tokens: if self.tokens.counts() < other.tokens.counts() { other.tokens } else { self.tokens },
             trouble: most_specific_trouble(self.trouble, other.trouble),
             fallback: most_specific_trouble(self.fallback, other.fallback),

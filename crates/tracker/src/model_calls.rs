@@ -209,7 +209,8 @@ impl RecordReader<'_> {
             models: if requested == 0 { [0, model] } else { [model, requested] },
             start: *start,
             end: *end,
-            price: (call.price_quality == price_quality::PRICED).then(|| Money([call.atto.amount(), 0, 0, 0, 0])),
+            price: (call.price_quality == price_quality::PRICED)
+                .then(|| Money([call.atto.amount(), 0, 0, 0, 0], [0; 2])),
             ..CallRecord::default()
         }
     }

@@ -158,6 +158,9 @@ pub(super) struct ObservedModelCall {
     pub(super) buckets: CallTokenBuckets,
     /// 1e-18 USD; valid only if priced.
     pub(super) atto: i128,
+    /// What caching saved of it. In the stored form it is at the end of the batch.
+    #[serde(skip)]
+    pub(super) saved: i128,
     /// The requested model, if another may have answered.
     pub(super) requested_model: u32,
     pub(super) provider: u32,
@@ -252,13 +255,27 @@ impl BatchObservation {
         let mut out = Vec::with_capacity(64 + self.items.len() * 48);
         out.push(VERSION);
         put(self, &mut out);
+        let saved = |(at, item): (usize, &ObservedItem)| {
+            let saved = item.call.as_ref()?.saved;
+            (saved != 0).then_some((at, saved))
+        };
+        let saved: Vec<(usize, i128)> = self.items.iter().enumerate().filter_map(saved).collect();
+        if !saved.is_empty() {
+            put(&saved, &mut out);
+        }
         out
     }
 
     /// `None`: damaged, or of another version.
     pub(super) fn decode(body: &[u8]) -> Option<Self> {
         let (&VERSION, mut rest) = body.split_first()? else { return None };
-        take(&mut rest).filter(|_| rest.is_empty())
+        let mut batch: Self = take(&mut rest)?;
+        let saved: Vec<(usize, i128)> = if rest.is_empty() { Vec::new() } else { take(&mut rest)? };
+        for (at, saved) in saved {
+            let call = batch.items.get_mut(at).and_then(|item| item.call.as_mut());
+            call.into_iter().for_each(|call| call.saved = saved);
+        }
+        rest.is_empty().then_some(batch)
     }
 
     /// The names used by the batch's measures, with their numbers.

@@ -311,8 +311,9 @@ impl<'a> BatchReader<'a> {
             let covered = if corrected.is_covered { flag::COVERED } else { 0 };
             let place = ObservedItem { flags: place.flags | covered, ..place };
             let key = digest(&["change", &self.batch, &self.received.to_string(), &number, &at.to_string()]);
-            let (price_quality, atto) = (price_quality::CHANGE, corrected.atto_usd);
-            let call = Some(ObservedModelCall { key, price_quality, atto, model, ..ObservedModelCall::default() });
+            let (price_quality, atto, saved) = (price_quality::CHANGE, corrected.atto_usd, corrected.saved_atto_usd);
+            let call = ObservedModelCall { key, price_quality, atto, saved, model, ..ObservedModelCall::default() };
+            let call = Some(call);
             changes.push(ObservedItem { start, end, attribution, call, ..place });
         }
         changes
@@ -363,6 +364,7 @@ impl<'a> BatchReader<'a> {
             price_quality: price_quality::PRICED,
             buckets: late_price.cost.buckets,
             atto: late_price.cost.call_atto_usd.unwrap_or(0),
+            saved: late_price.cost.call_saved_atto_usd,
             ..ObservedModelCall::default()
         };
         ObservedItem {
@@ -407,6 +409,7 @@ impl<'a> BatchReader<'a> {
             price_quality,
             buckets: token_buckets(item),
             atto: item.cost.as_deref().and_then(|cost| cost.call_atto_usd).unwrap_or(0),
+            saved: item.cost.as_deref().map_or(0, |cost| cost.call_saved_atto_usd),
             requested_model: self.intern_name(item.request_model.as_deref().filter(|_| item.response_model.is_some())),
             provider: self.intern_name(item.provider.as_deref()),
             trouble: finish_reason::classify_trouble(item, self.error_type(item)),

@@ -310,10 +310,11 @@ impl Outbox {
         put(&(&self.emitted_early, self.last_metrics_end, 0_u64), out);
     }
 
-    /// Appends what plans cover of each event's cost, which the stored form of totals lacks; nothing without plans.
+    /// Appends what plans cover and caching saved of each event's cost, which the stored form of totals lacks; nothing
+    /// without plans and caching.
     pub(super) fn save_covered(&self, out: &mut Vec<u8>) {
         let covered = self.entries.iter().filter_map(|(_, entry)| {
-            let amounts: Vec<i128> = entry.event.totals()?.clone().covered_mut().map(|atto| *atto).collect();
+            let amounts: Vec<i128> = entry.event.totals()?.clone().unstored_mut().map(|atto| *atto).collect();
             amounts.iter().any(|atto| *atto != 0).then_some((entry.identity, amounts))
         });
         let covered: Vec<(u64, Vec<i128>)> = covered.collect();
@@ -326,7 +327,7 @@ impl Outbox {
     pub(super) fn load_covered(&mut self, from: &mut &[u8]) -> Option<()> {
         let covered: HashMap<u64, Vec<i128>> = take::<Vec<(u64, Vec<i128>)>>(from)?.into_iter().collect();
         for entry in self.entries.values_mut() {
-            let totals = entry.event.totals_mut().into_iter().flat_map(RunTotals::covered_mut);
+            let totals = entry.event.totals_mut().into_iter().flat_map(RunTotals::unstored_mut);
             let amounts = covered.get(&entry.identity).into_iter().flatten();
             totals.zip(amounts).for_each(|(known, atto)| *known = *atto);
         }

@@ -54,6 +54,10 @@ impl<T> SortedMap<T> {
         self.iter().map(|(_, value)| value)
     }
 
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
+
     pub(super) fn into_entries(self) -> impl Iterator<Item = (u64, T)> {
         self.0.into_iter()
     }

@@ -35,8 +35,9 @@ const EVALUATION_DELAY: u64 = 1_000_000_000;
 /// each replica would work as much as the whole fleet.
 const OTHERS_EVALUATION_DELAY: u64 = 10_000_000_000;
 /// Version of the encoding of checkpoints.
-const VERSION: u8 = 10;
-/// The version before budgets, whose form ends with what plans cover.
+const VERSION: u8 = 11;
+/// The version before the savings of caches, and the one before budgets, whose form ends with what plans cover.
+const VERSION_WITHOUT_SAVINGS: u8 = 10;
 const VERSION_WITHOUT_BUDGETS: u8 = 9;
 
 pub(super) struct TrackerState {
@@ -390,6 +391,7 @@ impl TrackerState {
         put(&self.ended.unwritten(), out);
         self.continuations.save(out);
         put(&self.ledger.save(), out);
+        self.store.groups().for_each(|group| put(&group.savings(), out));
         self.outbox.save_covered(out);
     }
 
@@ -398,7 +400,7 @@ impl TrackerState {
         let (version, mut rest) = saved.split_first()?;
         let from = &mut rest;
         let is_former = former_state::VERSIONS.contains(version);
-        if ![VERSION, VERSION_WITHOUT_BUDGETS].contains(version) && !is_former {
+        if ![VERSION, VERSION_WITHOUT_SAVINGS, VERSION_WITHOUT_BUDGETS].contains(version) && !is_former {
             return None;
         }
         let mut state = Self::new(settings);
@@ -417,8 +419,11 @@ impl TrackerState {
         if !is_former {
             state.continuations = Continuations::load(from)?;
         }
-        if *version == VERSION {
+        if *version >= VERSION_WITHOUT_SAVINGS {
             state.ledger.restore(&take::<Vec<u8>>(from)?)?;
+        }
+        for group in groups.iter_mut().filter(|_| *version == VERSION) {
+            group.set_savings(take(from)?);
         }
         if !from.is_empty() {
             state.outbox.load_covered(from)?;

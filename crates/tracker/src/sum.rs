@@ -248,6 +248,7 @@ impl LatestCalls {
                 tokens: tokens.to_buckets(),
                 atto_usd: price.unwrap_or(0),
                 covered_atto_usd: price.filter(|_| call.flags & flag::COVERED != 0).unwrap_or(0),
+                saved_atto_usd: price.map_or(0, |_| call.saved.amount()),
                 unpriced: u64::from(price.is_none()),
                 no_usage: u64::from(decision == CountDecision::NoUsage),
             };

@@ -153,6 +153,9 @@ fn figure_attributes(view: &RunView) -> Vec<KeyValue> {
         text_attribute("tollgate.run.payable_usd", &Usd(totals.payable()).to_string()),
         double_attribute("tollgate.run.context_growth", peaks.context_growth()),
     ];
+    if totals.saved() != 0 {
+        attributes.push(text_attribute("tollgate.run.cache_savings_usd", &Usd(totals.saved()).to_string()));
+    }
     if totals.unpriced() == 0 {
         attributes.push(double_attribute("agent.estimated_cost_usd", super::metrics::usd(totals.atto_usd())));
     }

@@ -337,6 +337,10 @@ pub struct RowTail {
     /// The part of `cost_usd` that plans cover, exact decimal; the rest is to pay. Absent: all is to pay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covered_usd: Option<String>,
+    /// What caching saved, USD, exact decimal: so much more the cached tokens would have cost as uncached input.
+    /// Negative: cache writes cost more than reads saved. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_savings_usd: Option<String>,
     /// Price in USD, exact decimal, of a call with status `not_counted`: another worker counted the call from the same
     /// Kafka record or a copy of the record. Add this price to a sum only if no index line of the same call has a
     /// `cost_usd`: then the other worker's line was lost with its volume.

@@ -48,7 +48,7 @@ pub enum Stamps {
 
 /// What [`Stamps::Essential`] leaves out: the parts and origin of a price, sizes and digests of content, estimates of
 /// where input went, and the further names of a reference.
-const NOT_ESSENTIAL: [&str; 21] = [
+const NOT_ESSENTIAL: [&str; 22] = [
     "tollgate.cost.rates",
     "tollgate.cost.rate",
     "tollgate.cost.input_usd",
@@ -56,6 +56,7 @@ const NOT_ESSENTIAL: [&str; 21] = [
     "tollgate.cost.cache_read_usd",
     "tollgate.cost.cache_write_usd",
     "tollgate.cost.fees_usd",
+    "tollgate.cost.cache_savings_usd",
     "tollgate.usage.*",
     "tollgate.input.*",
     "tollgate.context.*",

@@ -146,7 +146,7 @@ impl CostProcessor {
     ) -> Option<LatePrice> {
         let SettledWait { call, ancestor, table, contract, pricing } = settled;
         pass.changes.ended_waits.push((ancestor, call.call_key.clone()));
-        let Verdict::Charged { kind, money, call_usd, counted_by: None, .. } = verdict else { return None };
+        let Verdict::Charged { kind, money, call: whole, counted_by: None, .. } = verdict else { return None };
         let contract: Option<Box<str>> = contract.map(Into::into);
         let cost = match pricing {
             Ok(mut priced) if kind != ChargeKind::Unpriced => {
@@ -156,9 +156,10 @@ impl CostProcessor {
                 let amounts = BasisAmounts::of_charge(money, billing, corrected);
                 pass.changes.add_priced(call.tenant.as_deref(), [priced.model, priced.provider], amounts);
                 let corrected = corrected.iter().filter_map(super::for_runs).collect();
-                let (covered_atto_usd, call_atto_usd) = (amounts.covered(), Some(call_usd));
+                let covered_atto_usd = amounts.covered();
                 let fact = priced_fact(priced, table.stamp());
-                CostFact { billing, covered_atto_usd, call_atto_usd, corrected, ..fact }
+                let fact = CostFact { billing, covered_atto_usd, corrected, ..fact };
+                CostFact { call_atto_usd: Some(whole.total()), call_saved_atto_usd: whole.saved(), ..fact }
             }
             Ok(_) => return None,
             Err(unpriced) => {

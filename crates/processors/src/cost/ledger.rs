@@ -12,13 +12,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use calls::{Ledger, LedgerBatch};
+use calls::{Ledger, LedgerBatch, listed_savings, set_savings};
 use genai::{BillingBasis, BillingStatus};
 use kernel::bounded_map::{AccountHash, BoundedMap};
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use rates::{ActiveRates, SeatKey, SeatSums, UnpricedReason, Usd, month_of};
-use telemetry::{Counter, Gauge, Meter, names};
+use telemetry::names::{self, MetricDefinition};
+use telemetry::{Counter, Gauge, Meter};
 
 use super::plans::BasisAmounts;
 use super::waiting_calls::{InheritedModel, LedgerKey, LedgerMap, SavedEntry, WaitingCall, WaitingCalls, entries};
@@ -100,6 +101,10 @@ pub(super) struct LedgerChanges {
     /// Of each entry of `priced`, how its calls are billed.
     bases: Vec<BillingBasis>,
     seats: Vec<(SeatKey, i128)>,
+    /// Of each entry of `priced`, what caching saved.
+    saved: Vec<i128>,
+    /// The same of each amount in `calls`; see `calls::listed_savings`.
+    savings: Vec<[i128; 2]>,
     #[serde(skip)]
     display: NameDisplay,
 }
@@ -131,13 +136,18 @@ impl LedgerChanges {
             && self.unbilled.is_empty()
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
+    pub(super) fn encode(mut self) -> Vec<u8> {
+        self.savings = listed_savings(self.calls.amounts_mut());
+        postcard::to_extend(&self, vec![VERSION]).unwrap_or_default()
     }
 
     fn decode(body: &[u8]) -> Option<Self> {
         match body.split_first()? {
-            (&VERSION, changes) => decode_extended(changes, 3),
+            (&VERSION, changes) => {
+                let mut changes: Self = decode_extended(changes, 5)?;
+                set_savings(changes.calls.amounts_mut(), std::mem::take(&mut changes.savings));
+                Some(changes)
+            }
             _ => {
                 let EarlierChanges { arrived, priced, unpriced, statuses } = serde_json::from_slice(body).ok()?;
                 let exact = |(tenant, model, provider, atto): (_, _, _, String)| {
@@ -157,9 +167,10 @@ impl LedgerChanges {
         let tenant = tenant.map(|tenant| self.display.tenant_name(tenant));
         let tenant = tenant.as_deref().map_or("unattributed", to_label).to_owned();
         let (model, provider) = (self.display.label(Some(model)), self.display.label(Some(provider)));
-        for (basis, atto) in amounts.iter() {
-            self.priced.push((tenant.clone(), model.clone(), provider.clone(), atto));
+        for (basis, money) in amounts.iter() {
+            self.priced.push((tenant.clone(), model.clone(), provider.clone(), money.total()));
             self.bases.push(basis);
+            self.saved.push(money.saved());
         }
     }
 
@@ -197,6 +208,11 @@ impl LedgerChanges {
     }
 }
 
+/// An amount as what was added and what was taken back.
+fn by_sign(amount: i128) -> [i128; 2] {
+    [amount.max(0), amount.min(0).saturating_neg()]
+}
+
 /// Decodes a stored form that may end before its last lists, which later versions added: zero is an empty list.
 fn decode_extended<T: serde::de::DeserializeOwned>(bytes: &[u8], lists: usize) -> Option<T> {
     let extended = || (1..=lists).find_map(|missing| postcard::from_bytes(&[bytes, &vec![0; missing]].concat()).ok());
@@ -230,6 +246,10 @@ impl CappedLabels {
 type PriceLabels = (String, String, String);
 type BilledLabels = (PriceLabels, BillingBasis);
 
+/// What was charged, what was taken back, what caching saved, and what it cost more.
+const SUMS: [&MetricDefinition; 4] =
+    [&names::COST_USD, &names::COST_CORRECTED_USD, &names::COST_CACHE_SAVED_USD, &names::COST_CACHE_LOST_USD];
+
 #[derive(Default)]
 struct LedgerTotals {
     tenants: CappedLabels,
@@ -237,8 +257,8 @@ struct LedgerTotals {
     providers: CappedLabels,
     unpriced_models: CappedLabels,
     unrecognized_keys: CappedLabels,
-    /// 1e-18 USD that was charged, and that was taken back, with the gauges that show them.
-    usd: BTreeMap<BilledLabels, [(i128, Option<Gauge>); 2]>,
+    /// The sums of [`SUMS`] in 1e-18 USD, with the gauges that show them.
+    usd: BTreeMap<BilledLabels, [(i128, Option<Gauge>); 4]>,
     /// Calls that wait for their billing record, by record: the dialect, and the end of the waiting time.
     awaited_records: HashMap<[u8; 16], (String, u64)>,
     /// When each warning was last logged, Unix ns.
@@ -279,6 +299,8 @@ struct LedgerCheckpoint {
     log_sessions: Vec<SavedEntry<u64>>,
     bases: Vec<BillingBasis>,
     seats: Vec<(AccountHash, SeatKey, i128)>,
+    /// Of each entry of `usd`, what caching saved, and what it cost more.
+    saved: Vec<[i128; 2]>,
 }
 
 /// What is read of a checkpoint of 0.1.
@@ -325,9 +347,9 @@ impl CostLedger {
             self.meter.counter(&names::COST_UNRECOGNIZED_USAGE, &[("key", &key)]).increment(*calls);
         }
         for (at, (tenant, model, provider, atto)) in changes.priced.iter().enumerate() {
-            let amounts = if *atto < 0 { [0, atto.saturating_neg()] } else { [*atto, 0] };
+            let saved = by_sign(changes.saved.get(at).copied().unwrap_or(0));
             let basis = changes.bases.get(at).copied().unwrap_or_default();
-            self.add_price(&mut totals, [tenant, model, provider], (basis, amounts));
+            self.add_price(&mut totals, [tenant, model, provider], (basis, [by_sign(*atto), saved]));
         }
         self.seats.add(changes.account, changes.seats);
         let is_time = |(_, _, seconds): &&(String, String, f64)| seconds.is_finite() && *seconds > 0.0;
@@ -463,18 +485,17 @@ impl CostLedger {
         nearest
     }
 
-    /// `amounts`: what was charged, and what was taken back.
-    fn add_price(&self, totals: &mut LedgerTotals, names: [&str; 3], (basis, amounts): (BillingBasis, [i128; 2])) {
+    /// `amounts`: as [`SUMS`].
+    fn add_price(&self, totals: &mut LedgerTotals, names: [&str; 3], (basis, amounts): (BillingBasis, [[i128; 2]; 2])) {
         let [tenant, model, provider] = names;
         let labels = (totals.tenants.admit(tenant), totals.models.admit(model), totals.providers.admit(provider));
         let sums = totals.usd.entry((labels.clone(), basis)).or_default();
         let (tenant, model, provider) = &labels;
         let (names, basis) = ([tenant, model, provider].map(String::as_str), ("billing", basis.as_str()));
         let labels = [("tenant", names[0]), ("model", names[1]), ("provider", names[2]), basis];
-        for ((at, (total, gauge)), amount) in sums.iter_mut().enumerate().zip(amounts) {
-            *total = total.saturating_add(amount);
-            if at == 0 || *total != 0 {
-                let name = if at == 0 { &names::COST_USD } else { &names::COST_CORRECTED_USD };
+        for ((name, (total, gauge)), amount) in SUMS.into_iter().zip(sums).zip(amounts.as_flattened()) {
+            *total = total.saturating_add(*amount);
+            if name.name == names::COST_USD.name || *total != 0 {
                 gauge.get_or_insert_with(|| self.meter.gauge(name, &labels)).set(Usd(*total).to_f64());
             }
         }
@@ -524,8 +545,9 @@ impl CostLedger {
             usd: totals
                 .usd
                 .iter()
-                .map(|((labels, _), sums)| (labels.clone(), sums.each_ref().map(|(sum, _)| *sum)))
+                .map(|((labels, _), [(charged, _), (back, _), ..])| (labels.clone(), [*charged, *back]))
                 .collect(),
+            saved: totals.usd.values().map(|[.., (saved, _), (lost, _)]| [*saved, *lost]).collect(),
             awaited_records: (totals.awaited_records.iter())
                 .map(|(record, (dialect, until))| (*record, dialect.clone(), *until))
                 .collect(),
@@ -547,15 +569,16 @@ impl CostLedger {
         let Some((&VERSION, head)) = head.split_first() else {
             let Ok(earlier) = serde_json::from_slice::<EarlierCheckpoint>(head) else { return false };
             for ((tenant, model, provider), atto) in &earlier.usd {
-                let amounts = [atto.parse().unwrap_or(0), 0];
+                let amounts = [[atto.parse().unwrap_or(0), 0], [0; 2]];
                 self.add_price(&mut totals, [tenant, model, provider], (BillingBasis::Api, amounts));
             }
             return true;
         };
-        let Some(saved) = decode_extended::<LedgerCheckpoint>(head, 2) else { return false };
+        let Some(saved) = decode_extended::<LedgerCheckpoint>(head, 3) else { return false };
         for (at, ((tenant, model, provider), amounts)) in saved.usd.iter().enumerate() {
             let basis = saved.bases.get(at).copied().unwrap_or_default();
-            self.add_price(&mut totals, [tenant, model, provider], (basis, *amounts));
+            let amounts = [*amounts, saved.saved.get(at).copied().unwrap_or_default()];
+            self.add_price(&mut totals, [tenant, model, provider], (basis, amounts));
         }
         saved.seats.into_iter().for_each(|(account, key, atto)| self.seats.add(account, [(key, atto)]));
         self.apply_waits(Vec::new(), saved.waiting_calls, saved.ancestors);

@@ -60,7 +60,7 @@ use waiting_calls::{BatchSpans, LedgerKey, WaitingCall};
 /// Seconds until a streamed answer began, as `normalize` writes it.
 const FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
 /// The verdict about what was decided before.
-const REPEAT: Verdict = Verdict::NotCharged { reason: UnchargedReason::Repeat, call_usd: None };
+const REPEAT: Verdict = Verdict::NotCharged { reason: UnchargedReason::Repeat, call: None };
 /// A session is considered to send logs if one arrived within this time, ns.
 const RECENT_LOG_WINDOW: u64 = 600_000_000_000;
 
@@ -174,7 +174,8 @@ impl CostProcessor {
         let reason = || stamped(stamp::REASON).and_then(UnpricedReason::parse).unwrap_or(UnpricedReason::UnknownModel);
         let usd = stamped(stamp::USD).map(str::to_owned);
         let atto_usd = usd.as_deref().and_then(Usd::parse).map(|usd| usd.0);
-        let (mut call_atto_usd, mut corrected) = (atto_usd, Vec::new());
+        let saved_atto_usd = stamped(stamp::CACHE_SAVINGS).and_then(Usd::parse).unwrap_or_default().0;
+        let (mut call, mut corrected) = ((atto_usd, saved_atto_usd), Vec::new());
         let billing = stamped(stamp::BILLING).and_then(BillingBasis::parse).unwrap_or_default();
         let payable = stamped(stamp::PAYABLE).and_then(Usd::parse).map(|usd| usd.0).or(atto_usd);
         if let Some(atto_usd) = atto_usd.filter(|_| stamp::is_change(pass.payload, item.node)) {
@@ -184,17 +185,21 @@ impl CostProcessor {
                 span: [0; 8],
                 is_span: false,
                 atto_usd,
+                saved_atto_usd: if is_covered == (billing != BillingBasis::Api) { saved_atto_usd } else { 0 },
                 is_covered,
             };
             let parts = [part(false, payable), part(true, atto_usd.saturating_sub(payable))];
-            (call_atto_usd, corrected) = (Some(0), parts.into_iter().filter(|part| part.atto_usd != 0).collect());
+            let is_any = |part: &CostCorrection| part.atto_usd != 0 || part.saved_atto_usd != 0;
+            (call, corrected) = ((Some(0), 0), parts.into_iter().filter(is_any).collect());
         }
         Some(CostFact {
             status,
             billing,
             covered_atto_usd: atto_usd.unwrap_or(0).saturating_sub(payable.unwrap_or(0)),
             atto_usd,
-            call_atto_usd,
+            call_atto_usd: call.0,
+            saved_atto_usd,
+            call_saved_atto_usd: call.1,
             corrected,
             usd,
             rate_table: stamped(stamp::RATES).unwrap_or("").into(),
@@ -211,7 +216,7 @@ impl CostProcessor {
         let usd = cost.usd.as_deref().unwrap_or("").as_bytes();
         let record = self.call_record(pass, index, item);
         let id = Sha256::short_list(&[b"upstream", &record.id, &record.answer, usd]);
-        let price = Some(Money([cost.atto_usd.unwrap_or(0), 0, 0, 0, 0]));
+        let price = Some(plans::whole(cost.atto_usd.unwrap_or(0), cost.saved_atto_usd));
         let traits = record.traits & (calls::traits::SPAN | calls::traits::BOUNDARY) | calls::traits::STAMPED;
         let traits = traits | plans::basis_traits(cost.billing);
         if cost.status == BillingStatus::Correction {
@@ -241,7 +246,7 @@ impl CostProcessor {
         match (cost.status, cost.atto_usd) {
             (Priced | Correction, Some(atto)) => {
                 let (model, provider) = (model.unwrap_or("unknown"), provider.unwrap_or("unknown"));
-                let amounts = BasisAmounts::stamped(atto, cost.covered_atto_usd, cost.billing);
+                let amounts = BasisAmounts::stamped(atto, cost.covered_atto_usd, cost.saved_atto_usd, cost.billing);
                 pass.changes.add_priced(item.tenant.as_deref(), [model, provider], amounts);
             }
             (Unpriced, _) => {
@@ -386,19 +391,18 @@ impl CostProcessor {
                 }
                 return;
             }
-            (Verdict::NotCharged { reason, call_usd }, None) => {
+            (Verdict::NotCharged { reason, call }, None) => {
                 if reason == UnchargedReason::Layer {
                     item.call = ItemRole::ModelCopy;
                 }
                 let flag =
                     if reason == UnchargedReason::FirstSpan { PricingFlags::ON_LOG } else { PricingFlags::LATE_COPY };
-                let billing = call_usd.map_or_else(BillingBasis::default, |_| billing);
-                CostFact { billing, call_atto_usd: call_usd, ..Self::mark_copy(pass, item, flag, table_stamp) }
+                let billing = call.map_or_else(BillingBasis::default, |_| billing);
+                let (call_atto_usd, call_saved_atto_usd) = (call.map(Money::total), call.map_or(0, Money::saved));
+                let copy = Self::mark_copy(pass, item, flag, table_stamp);
+                CostFact { billing, call_atto_usd, call_saved_atto_usd, ..copy }
             }
-            (
-                Verdict::Charged { kind, money, is_netted, is_after_sum, before, call_usd, counted_by, is_id_reused },
-                _,
-            ) => {
+            (Verdict::Charged { kind, money, is_netted, is_after_sum, before, call, counted_by, is_id_reused }, _) => {
                 let mut flags = PricingFlags::default();
                 if is_id_reused {
                     flags.add(PricingFlags::ID_REUSED);
@@ -428,7 +432,8 @@ impl CostProcessor {
                 let billed = (counted_by, before, amounts, seat);
                 let charge = self.stamp_charge(pass, (table, pricing), (kind, money, flags), billed, item);
                 let is_own = kind != ChargeKind::Unpriced && counted_by != Some(CountedBy::Worker);
-                CostFact { call_atto_usd: is_own.then_some(call_usd), ..charge }
+                let call_saved_atto_usd = if is_own { call.saved() } else { 0 };
+                CostFact { call_atto_usd: is_own.then_some(call.total()), call_saved_atto_usd, ..charge }
             }
         };
         if cost.status == BillingStatus::Correction {
@@ -756,10 +761,10 @@ fn charge_moved_amounts(verdict: Verdict, own: BillingBasis, corrected: &[Correc
     let (kind, money, counted_by, before) = (ChargeKind::Difference, Money::ZERO, None, None);
     let (is_netted, is_after_sum, is_id_reused) = (true, false, false);
     match verdict {
-        Verdict::NotCharged { call_usd: Some(call_usd), .. }
-            if BasisAmounts::of_charge(money, own, corrected).iter().any(|(_, atto)| atto != 0) =>
+        Verdict::NotCharged { call: Some(call), .. }
+            if BasisAmounts::of_charge(money, own, corrected).iter().any(|(_, part)| part.total() != 0) =>
         {
-            Verdict::Charged { kind, money, is_netted, is_after_sum, before, call_usd, counted_by, is_id_reused }
+            Verdict::Charged { kind, money, is_netted, is_after_sum, before, call, counted_by, is_id_reused }
         }
         verdict => verdict,
     }
@@ -770,8 +775,9 @@ fn for_runs(correction: &Correction) -> Option<CostCorrection> {
     let Correction { record, money, is_known_to_runs } = correction;
     let is_span = record.traits & calls::traits::SPAN != 0;
     let is_covered = basis_of(record) != BillingBasis::Api;
-    let corrected =
-        CostCorrection { trace: record.trace, span: record.span, is_span, atto_usd: money.total(), is_covered };
+    let (trace, span) = (record.trace, record.span);
+    let (atto_usd, saved_atto_usd) = (money.total(), money.saved());
+    let corrected = CostCorrection { trace, span, is_span, atto_usd, saved_atto_usd, is_covered };
     (!is_known_to_runs).then_some(corrected)
 }
 
@@ -796,6 +802,7 @@ fn priced_fact(priced: PricedCall<'_>, table_stamp: &Arc<str>) -> CostFact {
     CostFact {
         usd: Some(priced.total.to_string()),
         atto_usd: Some(priced.total.0),
+        saved_atto_usd: Money::from(priced.parts).saved(),
         rate_row: Some(priced.rate),
         ..unpriced_fact(BillingStatus::Priced, table_stamp, priced.buckets)
     }

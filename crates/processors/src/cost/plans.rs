@@ -166,52 +166,59 @@ pub(super) fn basis_traits(basis: BillingBasis) -> u16 {
     (basis as u16) << traits::BILLING.trailing_zeros()
 }
 
-/// An amount, split by how its calls are billed. In 1e-18 USD; negative: taken back.
+/// An amount, split by how its calls are billed. Negative: taken back.
 #[derive(Clone, Copy)]
 pub(super) struct BasisAmounts {
     /// How the item's own call is billed.
     pub(super) own: BillingBasis,
-    parts: [i128; 3],
+    parts: [Money; 3],
 }
 
 impl BasisAmounts {
     /// An amount that contains what changed for the calls of earlier records. Each change is billed as the call that it
     /// corrects, whatever is known by now; the rest is `own`.
     pub(super) fn of_charge(money: Money, own: BillingBasis, corrected: &[Correction]) -> Self {
-        let mut amounts = Self { own, parts: [0; 3] };
-        amounts.add(own, money.total());
+        let mut amounts = Self { own, parts: [Money::ZERO; 3] };
+        amounts.add(own, money);
         for Correction { record, money, .. } in corrected {
-            amounts.add(own, money.total().saturating_neg());
-            amounts.add(basis_of(record), money.total());
+            amounts.add(own, Money::ZERO.minus(*money));
+            amounts.add(basis_of(record), *money);
         }
         amounts
     }
 
-    /// The amounts of an upstream tollgate's stamp, which has the payable and the covered part only.
-    pub(super) fn stamped(atto: i128, covered: i128, own: BillingBasis) -> Self {
-        let mut amounts = Self { own, parts: [atto.saturating_sub(covered), 0, 0] };
-        amounts.add(if own == BillingBasis::Api { BillingBasis::Subscription } else { own }, covered);
+    /// The amounts of an upstream tollgate's stamp, which has the payable and the covered part only, and what caching
+    /// saved. In 1e-18 USD.
+    pub(super) fn stamped(atto: i128, covered: i128, saved: i128, own: BillingBasis) -> Self {
+        let mut amounts = Self { own, parts: [Money::ZERO; 3] };
+        amounts.add(BillingBasis::Api, whole(atto.saturating_sub(covered), 0));
+        amounts.add(if own == BillingBasis::Api { BillingBasis::Subscription } else { own }, whole(covered, 0));
+        amounts.add(own, whole(0, saved));
         amounts
     }
 
-    fn add(&mut self, basis: BillingBasis, atto: i128) {
-        let sum = self.parts.get_mut(basis as usize);
-        sum.into_iter().for_each(|sum| *sum = sum.saturating_add(atto));
+    fn add(&mut self, basis: BillingBasis, money: Money) {
+        self.parts.get_mut(basis as usize).into_iter().for_each(|sum| *sum = sum.plus(money));
     }
 
     /// What is to pay: the amounts that no plan covers.
     pub(super) fn payable(self) -> Usd {
-        Usd(self.parts[0])
+        Usd(self.parts[0].total())
     }
 
     /// What plans cover, 1e-18 USD.
     pub(super) fn covered(self) -> i128 {
-        self.parts[1].saturating_add(self.parts[2])
+        self.parts[1].plus(self.parts[2]).total()
     }
 
     /// The item's own amount, and others that are not zero.
-    pub(super) fn iter(self) -> impl Iterator<Item = (BillingBasis, i128)> {
+    pub(super) fn iter(self) -> impl Iterator<Item = (BillingBasis, Money)> {
         let parts = BillingBasis::ALL.iter().copied().zip(self.parts);
-        parts.filter(move |(basis, atto)| *atto != 0 || *basis == self.own)
+        parts.filter(move |(basis, sum)| sum.total() != 0 || sum.saved() != 0 || *basis == self.own)
     }
+}
+
+/// An amount whose parts are not known, and what caching saved of it, 1e-18 USD.
+pub(super) fn whole(atto: i128, saved: i128) -> Money {
+    Money([atto, 0, 0, 0, 0], [saved, 0])
 }

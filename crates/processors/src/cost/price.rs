@@ -64,12 +64,15 @@ pub struct PriceParts {
     pub cache_write: Usd,
     /// Fees per use and per request.
     pub fees: Usd,
+    /// Not part of the total: how much more the tokens read from a cache, and those written to one, would have cost as
+    /// uncached input of the same row. Negative: less.
+    pub saved: [Usd; 2],
 }
 
 impl From<Money> for PriceParts {
-    fn from(Money([input, output, cache_read, cache_write, fees]): Money) -> Self {
-        let [input, output, cache_read, cache_write, fees] = [input, output, cache_read, cache_write, fees].map(Usd);
-        Self { input, output, cache_read, cache_write, fees }
+    fn from(Money(parts, saved): Money) -> Self {
+        let [input, output, cache_read, cache_write, fees] = parts.map(Usd);
+        Self { input, output, cache_read, cache_write, fees, saved: saved.map(Usd) }
     }
 }
 
@@ -86,6 +89,7 @@ impl PriceParts {
             cache_read: self.cache_read.minus(other.cache_read)?,
             cache_write: self.cache_write.minus(other.cache_write)?,
             fees: self.fees.minus(other.fees)?,
+            saved: [self.saved[0].minus(other.saved[0])?, self.saved[1].minus(other.saved[1])?],
         })
     }
 }
@@ -264,22 +268,39 @@ fn charge_fees(row: &PriceRow<'_>, uses: &[(Fee, u64)], flags: &mut PricingFlags
     Some(total)
 }
 
-fn price_parts(row: &PriceRow<'_>, split: &TokenSplit, flags: &mut PricingFlags) -> Result<PriceParts, UnpricedReason> {
-    let mut price_units = |counts: &[(Unit, u64)]| -> Result<Usd, UnpricedReason> {
-        let mut total = Usd::ZERO;
-        for (unit, count) in counts.iter().filter(|(_, count)| *count > 0) {
-            let (price, listed_unit) = row.price(*unit).ok_or(UnpricedReason::MissingUnit)?;
-            // `cache_write` is by definition the 5m price, so this is no fallback.
-            if listed_unit != *unit && (*unit, listed_unit) != (Unit::CacheWrite5m, Unit::CacheWrite) {
-                flags.add(PricingFlags::UNIT_FALLBACK);
-            }
-            let amount = price.0.checked_mul(i128::from(*count)).ok_or(UnpricedReason::BadUsage)?;
-            total = total.plus(Usd(amount)).ok_or(UnpricedReason::BadUsage)?;
+fn price_units(row: &PriceRow<'_>, counts: &[(Unit, u64)], flags: &mut PricingFlags) -> Result<Usd, UnpricedReason> {
+    let mut total = Usd::ZERO;
+    for (unit, count) in counts.iter().filter(|(_, count)| *count > 0) {
+        let (price, listed_unit) = row.price(*unit).ok_or(UnpricedReason::MissingUnit)?;
+        // `cache_write` is by definition the 5m price, so this is no fallback.
+        if listed_unit != *unit && (*unit, listed_unit) != (Unit::CacheWrite5m, Unit::CacheWrite) {
+            flags.add(PricingFlags::UNIT_FALLBACK);
         }
-        Ok(total)
-    };
+        let amount = price.0.checked_mul(i128::from(*count)).ok_or(UnpricedReason::BadUsage)?;
+        total = total.plus(Usd(amount)).ok_or(UnpricedReason::BadUsage)?;
+    }
+    Ok(total)
+}
+
+/// How much more cached tokens would have cost as uncached ones; nothing if the row has no price for those.
+fn saved_by_caching(row: &PriceRow<'_>, uncached: &[(Unit, u64)], cost: Usd) -> Usd {
+    let uncached = price_units(row, uncached, &mut PricingFlags::default());
+    uncached.ok().and_then(|uncached| uncached.minus(cost)).unwrap_or_default()
+}
+
+fn price_parts(row: &PriceRow<'_>, split: &TokenSplit, flags: &mut PricingFlags) -> Result<PriceParts, UnpricedReason> {
+    let mut price_units = |counts: &[(Unit, u64)]| price_units(row, counts, flags);
     // Reasoning is taken out of the output only if the row prices it separately.
     let reasoning = if row.has_price(Unit::Reasoning) { split.reasoning.min(split.output) } else { 0 };
+    let cache_read =
+        price_units(&[(Unit::CacheRead, split.cache_read), (Unit::CacheReadAudio, split.cache_read_audio)])?;
+    let cache_write = price_units(&[
+        (Unit::CacheWrite, split.cache_write),
+        (Unit::CacheWrite5m, split.cache_write_5m),
+        (Unit::CacheWrite1h, split.cache_write_1h),
+    ])?;
+    let uncached_read = [(Unit::Input, split.cache_read), (Unit::InputAudio, split.cache_read_audio)];
+    let uncached_write = [(Unit::Input, split.total_cache_writes())];
     Ok(PriceParts {
         input: price_units(&[
             (Unit::Input, split.input),
@@ -293,16 +314,10 @@ fn price_parts(row: &PriceRow<'_>, split: &TokenSplit, flags: &mut PricingFlags)
             (Unit::OutputAudio, split.output_audio),
             (Unit::OutputImage, split.output_image),
         ])?,
-        cache_read: price_units(&[
-            (Unit::CacheRead, split.cache_read),
-            (Unit::CacheReadAudio, split.cache_read_audio),
-        ])?,
-        cache_write: price_units(&[
-            (Unit::CacheWrite, split.cache_write),
-            (Unit::CacheWrite5m, split.cache_write_5m),
-            (Unit::CacheWrite1h, split.cache_write_1h),
-        ])?,
+        cache_read,
+        cache_write,
         fees: Usd::ZERO,
+        saved: [saved_by_caching(row, &uncached_read, cache_read), saved_by_caching(row, &uncached_write, cache_write)],
     })
 }
 

@@ -64,8 +64,8 @@ pub(super) fn subtract(buckets: &mut CallTokenBuckets, [input, output, cache_rea
 }
 
 impl From<PriceParts> for Money {
-    fn from(PriceParts { input, output, cache_read, cache_write, fees }: PriceParts) -> Self {
-        Self([input.0, output.0, cache_read.0, cache_write.0, fees.0])
+    fn from(PriceParts { input, output, cache_read, cache_write, fees, saved }: PriceParts) -> Self {
+        Self([input.0, output.0, cache_read.0, cache_write.0, fees.0], saved.map(|usd| usd.0))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writes the cost attributes of a call. Amounts are exact decimal text; the only double is the value nearest to it. A
 //! client's own attributes are never changed, except `gen_ai.usage.cost`, which is moved.
 
-use calls::CallRecord;
+use calls::{CallRecord, Money};
 use genai::usage::PricingFlags;
 use genai::{BillingBasis, BillingStatus, CallTokenBuckets};
 use kernel::hex;
@@ -29,6 +29,8 @@ pub(super) const REASON: &str = "tollgate.cost.reason";
 pub(super) const BILLING: &str = "tollgate.billing";
 /// The part of the price that no plan covers.
 pub(super) const PAYABLE: &str = "tollgate.cost.payable_usd";
+/// What caching saved; negative: cache writes cost more than reads saved.
+pub(super) const CACHE_SAVINGS: &str = "tollgate.cost.cache_savings_usd";
 /// What a correction changes.
 const CORRECTS: &str = "tollgate.cost.corrects";
 const FLAGS: &str = "tollgate.cost.flags";
@@ -84,6 +86,7 @@ pub(super) fn write_price(
         ("tollgate.cost.cache_read_usd", parts.cache_read, false),
         ("tollgate.cost.cache_write_usd", parts.cache_write, false),
         ("tollgate.cost.fees_usd", parts.fees, false),
+        (CACHE_SAVINGS, Usd(Money::from(*parts).saved()), false),
     ] {
         if is_always_written || amount != Usd::ZERO {
             set_text(payload, node, key, &amount.to_string());

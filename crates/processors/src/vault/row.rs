@@ -121,7 +121,8 @@ pub(super) fn index_row(
         cost_status: cost.map(|cost| cost.status.as_str().to_owned()),
         cost_usd: cost.and_then(|cost| cost.usd.clone()),
         billing: cost.map(|cost| cost.billing).filter(|by| *by != BillingBasis::Api).map(|by| by.as_str().to_owned()),
-        covered_usd: cost.map(|cost| cost.covered_atto_usd).filter(|atto| *atto != 0).map(|atto| Usd(atto).to_string()),
+        covered_usd: cost.and_then(|cost| amount(cost.covered_atto_usd)),
+        cache_savings_usd: cost.and_then(|cost| amount(cost.saved_atto_usd)),
         uncounted_cost_usd: cost.and_then(|cost| cost.uncounted_usd.as_deref().map(str::to_owned)),
         rates: cost.map(|cost| cost.rate_table.to_string()),
         rate: cost.and_then(|cost| cost.rate_row.clone()),
@@ -129,6 +130,11 @@ pub(super) fn index_row(
         budget: record.map(|record| Box::new(budget_decision(&columns, record))),
         ..RowTail::default()
     }
+}
+
+/// An amount as a column; `None` if it is nothing.
+fn amount(atto: i128) -> Option<String> {
+    (atto != 0).then(|| Usd(atto).to_string())
 }
 
 /// The user of a decision that names its user only as the budget's key.
@@ -206,7 +212,8 @@ pub(super) fn late_price_row(ids: &dyn IdPolicy, origin: &BatchOrigin, late: &La
         cost_status: Some(cost.status.as_str().to_owned()),
         cost_usd: cost.usd.clone(),
         billing: Some(cost.billing).filter(|by| *by != BillingBasis::Api).map(|by| by.as_str().to_owned()),
-        covered_usd: Some(Usd(cost.covered_atto_usd)).filter(|usd| *usd != Usd::ZERO).map(|usd| usd.to_string()),
+        covered_usd: amount(cost.covered_atto_usd),
+        cache_savings_usd: amount(cost.saved_atto_usd),
         rates: Some(cost.rate_table.to_string()),
         rate: cost.rate_row.clone(),
         basis: Some(redacted_basis),

@@ -34,8 +34,18 @@ const PLACE: [&str; 17] = [
     "run_id",
 ];
 /// Columns about the price.
-const PRICE: [&str; 9] =
-    ["cost_status", "cost_usd", "billing", "covered_usd", "uncounted_cost_usd", "rates", "rate", "basis", "buckets"];
+const PRICE: [&str; 10] = [
+    "cost_status",
+    "cost_usd",
+    "billing",
+    "covered_usd",
+    "cache_savings_usd",
+    "uncounted_cost_usd",
+    "rates",
+    "rate",
+    "basis",
+    "buckets",
+];
 
 /// Columns that identify an item, together with the record that brought it.
 const ITEM: [&str; 6] = ["kind", "signal", "trace_id", "span_id", "ts", "call"];

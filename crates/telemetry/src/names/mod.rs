@@ -336,6 +336,12 @@ metrics_table! {
     /// Cost that corrections took back, in USD: subtract it from tollgate_cost_usd_total; only grows (labels: as
     /// there).
     COST_CORRECTED_USD = "tollgate_cost_corrected_usd_total", MetricKind::Sum;
+    /// What caching saved by the rate table, in USD: cached tokens would have cost so much more as uncached input. Less
+    /// tollgate_cost_cache_lost_usd_total it is the net saving; only grows (labels: as tollgate_cost_usd_total).
+    COST_CACHE_SAVED_USD = "tollgate_cost_cache_saved_usd_total", MetricKind::Sum;
+    /// What caching cost more, in USD, in calls whose cache writes cost more than their reads saved, and corrections of
+    /// savings; only grows (labels: as there).
+    COST_CACHE_LOST_USD = "tollgate_cost_cache_lost_usd_total", MetricKind::Sum;
     /// Records of model calls, by cost status (label: status).
     COST_CALLS = "tollgate_cost_calls_total", MetricKind::Counter;
     /// Calls that should have a price but have none (labels: provider, model, reason, nearest = the most similar

@@ -72,5 +72,10 @@ fn former_checkpoints() {
         let again = TrackerState::load(Arc::new(settings()), &saved).unwrap();
         assert_eq!(again.store.groups().next().unwrap().marks.get(23).unwrap().feature, agent.feature);
         assert!(TrackerState::load(Arc::new(settings()), &checkpoint(6)).is_none());
+        // version 10 has no savings of each group at its end
+        assert_eq!((saved.remove(0), saved.pop()), (11, Some(0)));
+        let before = TrackerState::load(Arc::new(settings()), &[&[10], &*saved].concat()).unwrap();
+        assert_eq!(before.store.groups().next().unwrap().calls.get(21).unwrap().atto.amount(), 7);
+        assert!(TrackerState::load(Arc::new(settings()), &[&[11], &*saved].concat()).is_none());
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::support::*;
 use genai::testing::request;
 use otlp::Payload;
-use pipeline::Trust;
+use pipeline::{Processor as _, Trust};
 use rates::Usd;
 
 fn chat([trace, at, parent]: [u64; 3], model: &str, [input, cached, output]: [u64; 3], more: &Json) -> Json {
@@ -31,30 +31,88 @@ fn total(trace: u64, at: u64, tokens: [u64; 2]) -> Json {
 
 /// What the stamps and what the runs cost.
 fn costs(requests: &[Vec<Json>], trust: Trust) -> (Usd, Usd) {
-    let [cost, _] = costs_with(&json!([]), requests, trust);
+    let [cost, _, (stamped, shown)] = costs_with(&json!([]), requests, trust);
+    assert_eq!(stamped, shown, "what caching saved");
     cost
 }
 
-/// The same with plans: the cost, and what of it is to pay.
-fn costs_with(plans: &Json, requests: &[Vec<Json>], trust: Trust) -> [(Usd, Usd); 2] {
+/// The same with plans: the cost, what of it is to pay, and what caching saved. Each is the same after a restart of the
+/// step and in history.
+fn costs_with(plans: &Json, requests: &[Vec<Json>], trust: Trust) -> [(Usd, Usd); 3] {
     let plans = serde_json::from_value(plans.clone()).unwrap();
     let line = Line::priced(runs(), &telemetry::Meter::new(), |config| config.plans = plans);
-    let mut stamped = [Usd::ZERO; 2];
+    let mut stamped = [Usd::ZERO; 3];
+    let keys = ["tollgate.cost.usd", "tollgate.cost.payable_usd", "tollgate.cost.cache_savings_usd"];
     for items in requests {
         let batch = line.play_from(request::payload(&json!({"items": items})), trust);
         let payload: &Payload = &batch.payload;
-        for (sum, key) in stamped.iter_mut().zip(["tollgate.cost.usd", "tollgate.cost.payable_usd"]) {
+        for (sum, key) in stamped.iter_mut().zip(keys) {
             for usd in payload.items().filter_map(|node| payload.get_str(node, key)) {
                 *sum = sum.plus(Usd::parse(usd).unwrap()).unwrap();
             }
         }
     }
     let views = line.views();
-    let [cost, payable] = [runs::RunTotals::atto_usd, runs::RunTotals::payable].map(|amount| {
+    let amounts = [runs::RunTotals::atto_usd, runs::RunTotals::payable, runs::RunTotals::saved];
+    let [cost, payable, saved] = amounts.map(|amount| {
         let shown = views.iter().filter_map(|view| runs::decode_run(&runs::encode_run(view, u64::MAX)));
         Usd(shown.map(|view| amount(&view.totals)).sum())
     });
-    [(stamped[0], cost), (stamped[1], payable)]
+    [(stamped[0], cost), (stamped[1], payable), (stamped[2], saved)]
+}
+
+/// What caching saved is a run's as its cost is: in a stream that grows, with a correction, for the models and tenants,
+/// after a restart, and in effects of before, which end without it.
+#[test]
+fn runs_save_what_the_stamps_say() {
+    let by_write =
+        |write: u64| json!({"gen_ai.provider.name": "anthropic", "gen_ai.usage.cache_creation.input_tokens": write});
+    let sonnet = |[at, input, cached, write]: [u64; 4], more: &Json| {
+        chat([1, at, 0], "claude-sonnet-4-5", [input, cached, 20], &merged(by_write(write), more))
+    };
+    let (acme, id) = (json!({"tenant.id": "acme"}), json!({"gen_ai.response.id": "msg_1", "tenant.id": "globex"}));
+    let requests = [
+        vec![sonnet([2, 10_000, 9_000, 0], &acme)],
+        vec![sonnet([3, 10_000, 0, 9_000], &id)],
+        vec![sonnet([4, 10_000, 1_000, 9_000], &id)],
+        vec![chat([2, 5, 0], "gpt-4o", [1_000, 0, 10], &json!({}))],
+    ];
+    let line = Line::whole(runs());
+    let mut saved = Usd::ZERO;
+    for items in &requests {
+        let batch = line.play(request::payload(&json!({"items": items})));
+        let stamped =
+            batch.payload.items().filter_map(|node| batch.payload.get_str(node, "tollgate.cost.cache_savings_usd"));
+        saved = stamped.fold(saved, |sum, usd| sum.plus(Usd::parse(usd).unwrap()).unwrap());
+    }
+    // 9000*2.7, and 1000*2.7 - 9000*0.75
+    assert_eq!(saved.to_string(), "0.02025");
+    let figures = |line: &Line| -> Vec<(Option<String>, String, String)> {
+        let of_run = |view: &runs::RunView| {
+            let parts = view.totals.by_tenant(view.tenant.as_deref()).map(|(name, part)| {
+                (name.map(str::to_owned), Usd(part.saved_atto_usd).to_string(), Usd(part.atto_usd).to_string())
+            });
+            parts.collect::<Vec<_>>()
+        };
+        line.views().iter().flat_map(of_run).collect()
+    };
+    let told = figures(&line);
+    let by_tenant: Vec<(Option<&str>, &str)> =
+        told.iter().map(|(name, saved, _)| (name.as_deref(), &**saved)).collect();
+    assert_eq!(by_tenant, [(Some("acme"), "0.0243"), (Some("globex"), "-0.00405"), (None, "0")]);
+    let restarted = Line::whole(runs());
+    restarted.restore(&line.checkpoints());
+    assert_eq!(figures(&restarted), told);
+    // an effect of the version before, without the list at its end
+    let former = Line::whole(runs());
+    let batch = line.process(request::payload(&json!({"items": requests[0]})));
+    let effect = batch.effects.iter().find(|effect| effect.processor == *line.runs.id()).unwrap();
+    let mut observation = crate::observation::BatchObservation::decode(&effect.body).unwrap();
+    observation.items.iter_mut().filter_map(|item| item.call.as_mut()).for_each(|call| call.saved = 0);
+    assert!(observation.encode().len() <= effect.body.len());
+    former.runs.apply(&pipeline::Effect::new(line.runs.id().clone(), observation.encode()));
+    let without: Vec<String> = figures(&former).into_iter().map(|(_, saved, _)| saved).collect();
+    assert_eq!(without, ["0"]);
 }
 
 /// Must not regress: each of these once gave a run another cost than its stamps.
@@ -103,7 +161,7 @@ fn runs_cost_what_the_stamps_say() {
         let matches = [json!({"account": ["default"]}), json!({"attributes": {"gen_ai.operation.name": ["chat"]}})];
         for (at, matches) in matches.iter().enumerate() {
             let plans = json!([{"name": "p", "billing": "subscription", "match": matches}]);
-            let [cost, (stamped, shown)] = costs_with(&plans, &requests, Trust::ThirdParty);
+            let [cost, (stamped, shown), _] = costs_with(&plans, &requests, Trust::ThirdParty);
             assert_eq!((cost, stamped), ((usd, usd), shown), "{name}");
             assert!(at > 0 || shown == Usd::ZERO, "{name}: {shown} to pay");
         }
@@ -116,7 +174,7 @@ fn runs_cost_what_the_stamps_say() {
         let first = vec![chat([1, 2, 0], "gpt-4o", usage, &id)];
         let requests = [first, vec![chat(more, "gpt-4o", usage, &tagged)]];
         let usd = Usd::parse("0.0035").unwrap();
-        assert_eq!(costs_with(&plans, &requests, Trust::ThirdParty), [(usd, usd); 2], "{name}");
+        assert_eq!(costs_with(&plans, &requests, Trust::ThirdParty)[..2], [(usd, usd); 2], "{name}");
     }
     // a trusted upstream charged the call; its total, which it found to be covered, comes first
     let stamps = json!({"tollgate.cost.status": "priced", "tollgate.cost.usd": "0.0035"});

@@ -29,6 +29,7 @@ mod once;
 mod plans;
 mod providers;
 mod refresh;
+mod savings;
 mod shares;
 mod suites;
 mod totals;
@@ -188,7 +189,8 @@ fn golden_cases() {
                     priced.total,
                     "{name}"
                 );
-                json!({"usd": priced.total.to_string(), "flags": words(priced.flags), "rate": priced.rate,
+                let saved = parts.saved[0].plus(parts.saved[1]).unwrap();
+                json!({"usd": priced.total.to_string(), "saved": saved.to_string(), "flags": words(priced.flags), "rate": priced.rate,
                     "parts": {"input": parts.input.to_string(), "output": parts.output.to_string(),
                         "cache_read": parts.cache_read.to_string(), "cache_write": parts.cache_write.to_string(), "fees": parts.fees.to_string()},
                     "buckets": buckets(&priced.buckets)})
