@@ -225,8 +225,10 @@ pub fn list_unit_prices(
     let row = table.row(&RateQuery { provider, models: &models, time, circumstances }, size)?;
     let split = split_cache_writes(&row, call.split, call.reported);
     let before = before.map(|split| split_cache_writes(&row, *split, None)).unwrap_or_default();
+    let units = |(input, output, read, written): UnitCounts| input.into_iter().chain(output).chain(read).chain(written);
     let mut prices = Vec::new();
-    for ((unit, tokens), (_, earlier)) in count_units(&row, &split).into_iter().zip(count_units(&row, &before)) {
+    let earlier = units(count_units(&row, &before));
+    for ((unit, tokens), (_, earlier)) in units(count_units(&row, &split)).zip(earlier) {
         let tokens = tokens.saturating_sub(earlier);
         if tokens > 0 {
             let (price, _) = row.price(unit).ok_or(UnpricedReason::MissingUnit)?;
@@ -236,24 +238,31 @@ pub fn list_unit_prices(
     Ok(prices)
 }
 
-/// Disjoint tokens by unit. Reasoning is taken out of the output only if the row prices it separately.
-fn count_units(row: &PriceRow<'_>, split: &TokenSplit) -> [(Unit, u64); 13] {
+/// Disjoint tokens by unit: input, output, read from a cache, written to one. Reasoning is taken out of the output only
+/// if the row prices it separately.
+type UnitCounts = ([(Unit, u64); 4], [(Unit, u64); 4], [(Unit, u64); 2], [(Unit, u64); 3]);
+
+fn count_units(row: &PriceRow<'_>, split: &TokenSplit) -> UnitCounts {
     let reasoning = if row.has_price(Unit::Reasoning) { split.reasoning.min(split.output) } else { 0 };
-    [
+    let input = [
         (Unit::Input, split.input),
         (Unit::InputAudio, split.input_audio),
         (Unit::InputImage, split.input_image),
         (Unit::InputVideo, split.input_video),
+    ];
+    let output = [
         (Unit::Output, split.output.saturating_sub(reasoning)),
         (Unit::Reasoning, reasoning),
         (Unit::OutputAudio, split.output_audio),
         (Unit::OutputImage, split.output_image),
-        (Unit::CacheRead, split.cache_read),
-        (Unit::CacheReadAudio, split.cache_read_audio),
+    ];
+    let cache_read = [(Unit::CacheRead, split.cache_read), (Unit::CacheReadAudio, split.cache_read_audio)];
+    let cache_write = [
         (Unit::CacheWrite, split.cache_write),
         (Unit::CacheWrite5m, split.cache_write_5m),
         (Unit::CacheWrite1h, split.cache_write_1h),
-    ]
+    ];
+    (input, output, cache_read, cache_write)
 }
 
 /// The fees for uses. A use without a fee in the table flags the price as incomplete.
@@ -290,30 +299,13 @@ fn saved_by_caching(row: &PriceRow<'_>, uncached: &[(Unit, u64)], cost: Usd) -> 
 
 fn price_parts(row: &PriceRow<'_>, split: &TokenSplit, flags: &mut PricingFlags) -> Result<PriceParts, UnpricedReason> {
     let mut price_units = |counts: &[(Unit, u64)]| price_units(row, counts, flags);
-    // Reasoning is taken out of the output only if the row prices it separately.
-    let reasoning = if row.has_price(Unit::Reasoning) { split.reasoning.min(split.output) } else { 0 };
-    let cache_read =
-        price_units(&[(Unit::CacheRead, split.cache_read), (Unit::CacheReadAudio, split.cache_read_audio)])?;
-    let cache_write = price_units(&[
-        (Unit::CacheWrite, split.cache_write),
-        (Unit::CacheWrite5m, split.cache_write_5m),
-        (Unit::CacheWrite1h, split.cache_write_1h),
-    ])?;
+    let (input, output, cache_read, cache_write) = count_units(row, split);
+    let (cache_read, cache_write) = (price_units(&cache_read)?, price_units(&cache_write)?);
     let uncached_read = [(Unit::Input, split.cache_read), (Unit::InputAudio, split.cache_read_audio)];
     let uncached_write = [(Unit::Input, split.total_cache_writes())];
     Ok(PriceParts {
-        input: price_units(&[
-            (Unit::Input, split.input),
-            (Unit::InputAudio, split.input_audio),
-            (Unit::InputImage, split.input_image),
-            (Unit::InputVideo, split.input_video),
-        ])?,
-        output: price_units(&[
-            (Unit::Output, split.output.saturating_sub(reasoning)),
-            (Unit::Reasoning, reasoning),
-            (Unit::OutputAudio, split.output_audio),
-            (Unit::OutputImage, split.output_image),
-        ])?,
+        input: price_units(&input)?,
+        output: price_units(&output)?,
         cache_read,
         cache_write,
         fees: Usd::ZERO,
