@@ -11,6 +11,8 @@ use serde::Deserialize;
 use kernel::files::{describe_io_error, read_text};
 
 const BUILTIN: &str = include_str!("../../../config/bills.yaml");
+/// Longest name of a model, characters.
+const MAX_MODEL: usize = 128;
 /// Largest file of forms, bytes.
 const MAX_FORMS: u64 = 4 << 20;
 
@@ -263,6 +265,7 @@ impl Form {
             tier = tier.or_else(|| group("tier").and_then(|word| self.tiers.get(&word).cloned()));
         }
         model = model.split([' ', '_', '\t']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
+        model = model.chars().take(MAX_MODEL).collect();
         if let Some(id) = self.models.get(&model) {
             model.clone_from(id);
         }

@@ -121,7 +121,11 @@ impl Report<'_> {
         let (own, mut notes) = (self.own, self.bill.notes.clone());
         if own.clock_off > 0 {
             let calls = format_count(own.clock_off, "call");
-            notes.push(format!("{calls} began after their arrival: their clocks are wrong, so arrival counts"));
+            notes.push(format!("the clock of {calls} is wrong: more than five minutes after their arrival, which counts"));
+        }
+        if !self.bill.has_tokens && self.result.cause(Cause::Unexplained) != 0 {
+            let more = "the bill has no numbers of tokens: the vendor's report of uses, as a second --file, tells more apart";
+            notes.push(more.to_owned());
         }
         if own.loose_corrections.1 > 0 {
             notes.push(format!(
