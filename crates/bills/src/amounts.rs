@@ -40,7 +40,7 @@ pub(crate) fn simplest_ratio(low: i128, high: i128, whole: i128) -> Option<u64> 
     };
     let (low, high) = (scaled(low, true)?, scaled(high, false)?);
     let steps = (0..10_u32).rev().map(|zeros| 10_i128.pow(zeros));
-    let found = steps.filter_map(|step| Some((low.checked_add(step - 1)? / step).checked_mul(step)?));
+    let found = steps.filter_map(|step| (low.checked_add(step - 1)? / step).checked_mul(step));
     found.into_iter().find(|ratio| *ratio <= high).and_then(|ratio| u64::try_from(ratio).ok())
 }
 

@@ -132,8 +132,8 @@ pub(crate) fn reconcile(bill: &Bill, own: &OwnSums, prices: &Prices) -> Reconcil
     let shift = find_shift(bill, own);
     let declared = own_by_line(bill, own, 0);
     let by_line = if shift == 0 { declared.clone() } else { own_by_line(bill, own, shift) };
-    let bill_kinds = kinds_by_model(bill.cells.iter().map(|(key, _)| (&key.model, key.kind)));
-    let own_kinds = kinds_by_model(own.cells.iter().map(|(key, _)| (&key.model, key.kind)));
+    let bill_kinds = kinds_by_model(bill.cells.keys().map(|key| (&key.model, key.kind)));
+    let own_kinds = kinds_by_model(own.cells.keys().map(|key| (&key.model, key.kind)));
     let mut sides: BTreeMap<LineKey, BTreeMap<Kind, Sides>> = BTreeMap::new();
     for (key, cell) in &bill.cells {
         // ours have reasoning in their output, unless it has a price of its own

@@ -86,7 +86,7 @@ impl Report<'_> {
                 let share = if all > 0 { format!("  {}% of the tokens", percent(unseen, all)) } else { String::new() };
                 match days.as_slice() {
                     [] => share,
-                    [days @ ..] => format!("{share}; nothing of {} on {}", list(&self.models_of(cause)), list(days)),
+                    days => format!("{share}; nothing of {} on {}", list(&self.models_of(cause)), list(days)),
                 }
             }
             Cause::Unpriced => {
@@ -121,10 +121,13 @@ impl Report<'_> {
         let (own, mut notes) = (self.own, self.bill.notes.clone());
         if own.clock_off > 0 {
             let calls = format_count(own.clock_off, "call");
-            notes.push(format!("the clock of {calls} is wrong: more than five minutes after their arrival, which counts"));
+            notes.push(format!(
+                "the clock of {calls} is wrong: more than five minutes after their arrival, which counts"
+            ));
         }
         if !self.bill.has_tokens && self.result.cause(Cause::Unexplained) != 0 {
-            let more = "the bill has no numbers of tokens: the vendor's report of uses, as a second --file, tells more apart";
+            let more =
+                "the bill has no numbers of tokens: the vendor's report of uses, as a second --file, tells more apart";
             notes.push(more.to_owned());
         }
         if own.loose_corrections.1 > 0 {

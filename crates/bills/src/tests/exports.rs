@@ -105,3 +105,14 @@ fn huge_and_compressed_exports() {
     let problem = Bill::read(&[path], &forms, "openai", None, &RowFilter::default()).err().unwrap();
     assert!(problem.contains("a row of CSV or a document of JSON has more than 64 MiB"), "{problem}");
 }
+
+/// The manual's file of forms can be read.
+#[test]
+fn the_manuals_form_loads() {
+    let page = std::fs::read_to_string(repository("docs/how-to/close-the-month.md")).unwrap();
+    let block = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("forms.yaml");
+    std::fs::write(&path, block).unwrap();
+    assert_eq!(load_forms(Some(&path)).unwrap().len(), 1);
+}
