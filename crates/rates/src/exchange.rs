@@ -2,7 +2,6 @@
 //! it can't get into a sum of [`Usd`]. Exact decimals, no floats; a time before the first rate has none, which is never
 //! guessed. `processors/cost` stamps such amounts.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::compile::parse_time;
@@ -24,13 +23,9 @@ impl Currency {
     /// # Errors
     /// They aren't three capital letters, or they are `USD`, in which all amounts are given anyway.
     pub fn parse(text: &str) -> Result<Self, RatesError> {
-        if text.len() != 3 || !text.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            return Err(RatesError("must be three capital letters of ISO 4217, such as `EUR`".to_owned()));
-        }
-        if text == "USD" {
-            return Err(RatesError("must not be USD, in which all amounts are given anyway".to_owned()));
-        }
-        Ok(Self(text.into()))
+        let is_valid = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase()) && text != "USD";
+        let problem = "must be the three capital letters of a currency (ISO 4217) other than USD, such as `EUR`";
+        if is_valid { Ok(Self(text.into())) } else { Err(RatesError(problem.to_owned())) }
     }
 
     /// `EUR`.
@@ -114,12 +109,9 @@ impl Exchange {
     /// The first bad line, with its number, or there is no rate. The text has nothing of the file but its name.
     pub fn parse(currency: Currency, name: &str, text: &str) -> Result<Self, RatesError> {
         let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).zip(1..);
-        let mut lines: VecDeque<(&str, usize)> =
-            lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#')).take(MAX_LINES + 2).collect();
-        if lines.front().is_some_and(|(line, _)| line.starts_with(|first: char| first.is_alphabetic())) {
-            lines.pop_front();
-        }
-        let mut rates: Vec<ExchangeRate> = Vec::with_capacity(lines.len());
+        let mut lines = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#')).peekable();
+        let _heading = lines.next_if(|(line, _)| line.starts_with(|first: char| first.is_alphabetic()));
+        let mut rates: Vec<ExchangeRate> = Vec::new();
         for (line, number) in lines {
             let problem = match parse_line(line) {
                 _ if rates.len() >= MAX_LINES => "more than 20,000 rates",

@@ -323,6 +323,9 @@ fn price_overlays_are_looked_at() {
     let wanted =
         "error: processors.cost.overlays[0]: contract.yaml: no such file or folder (a relative path, looked up in /";
     assert!(missing.contains(wanted), "{missing}");
+    let exchange = "currency: EUR, exchange: { file: none.csv }";
+    let no_rates = told(&text.replace(&format!("overlays: ['{}']", path.display()), exchange), folder, NOW).join("\n");
+    assert!(no_rates.contains("error: processors.cost.exchange.file: none.csv: no such file"), "{no_rates}");
     let [wrong] = &*of("gpt-5-mni") else { panic!("one problem") };
     assert!(wrong.starts_with("error: ") && wrong.contains("contract.yaml:6:"), "{wrong}");
     assert!(wrong.contains("the nearest is openai/gpt-5-mini"), "{wrong}");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use config::{FieldProblem, TimeSpan, address};
 use otlp::Signal;
-use rates::{TablePin, Usd};
+use rates::{Currency, Exchange, TablePin, Usd};
 
 use super::plans::{PlanConfig, check_plans};
 
@@ -53,6 +53,10 @@ kernel::with_defaults! {
         /// How far a client's own cost may differ from tollgate's before it counts as a mismatch, in USD. Default:
         /// 0.000000001.
         pub tolerance_usd: String = "0.000000001".to_owned(),
+        /// Another currency for amounts, beside USD: its letters in ISO 4217, such as `EUR`. Needs `exchange`.
+        pub currency: Option<String>,
+        /// What a USD costs in `currency`, by day.
+        pub exchange: Option<ExchangeConfig>,
         /// Prices calls again that an upstream tollgate has already priced (only relevant for receivers with `trust:
         /// internal`). Default: false.
         pub reprice: bool,
@@ -78,6 +82,19 @@ kernel::with_defaults! {
         /// Refused changes to accept: those of a model (`provider/model`), a provider's missing names and changed
         /// patterns (`provider/*`), or the number of changed and missing models (`*`).
         pub accept: Vec<String>,
+    }
+}
+
+kernel::with_defaults! {
+    /// What a USD costs in another currency. Give either `file` or `fixed`.
+    #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct ExchangeConfig {
+        /// Path of a CSV file with a line for each change, in order: the day (UTC) and the units of the currency for a
+        /// USD from that day on, such as `2026-11-01,0.9213`. Read at start and on reload.
+        pub file: Option<String>,
+        /// One rate for all times, such as `"0.92"`.
+        pub fixed: Option<String>,
     }
 }
 
@@ -136,6 +153,13 @@ pub enum RatesSource {
     File(PathBuf),
 }
 
+/// The checked form of [`ExchangeConfig`]; a file is read later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExchangeSource {
+    Fixed(Exchange),
+    File(Currency, PathBuf),
+}
+
 /// Source of newer tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefreshSource {
@@ -164,6 +188,8 @@ pub struct CostSettings {
     pub overlays: Vec<PathBuf>,
     /// Source of newer tables, if configured.
     pub refresh: Option<RefreshSettings>,
+    /// See [`CostConfig::exchange`].
+    pub exchange: Option<ExchangeSource>,
     /// See [`CostConfig::tolerance_usd`].
     pub tolerance: Usd,
     /// The rest, as written.
@@ -196,6 +222,10 @@ impl CostConfig {
             Usd::ZERO
         });
         check_plans(&self.plans, &mut problems);
+        let exchange = self.exchange_source().unwrap_or_else(|(field, problem)| {
+            problems.push(FieldProblem::new(field, problem));
+            None
+        });
         let refresh = self.refresh.as_ref().and_then(|refresh| refresh.settings(&mut problems));
         if !problems.is_empty() {
             return Err(problems);
@@ -204,10 +234,32 @@ impl CostConfig {
             rates,
             overlays: self.overlays.iter().map(PathBuf::from).collect(),
             refresh,
+            exchange,
             tolerance,
             config: self.clone(),
             signals: vec![Signal::Traces, Signal::Logs],
         })
+    }
+}
+
+impl CostConfig {
+    fn exchange_source(&self) -> Result<Option<ExchangeSource>, (&'static str, String)> {
+        let (currency, exchange) = match (&self.currency, &self.exchange) {
+            (None, None) => return Ok(None),
+            (Some(currency), Some(exchange)) => (currency, exchange),
+            (Some(_), None) => return Err(("currency", "needs `exchange`: what a USD costs in it".to_owned())),
+            (None, Some(_)) => return Err(("exchange", "needs `currency`, such as `EUR`".to_owned())),
+        };
+        let currency = Currency::parse(currency).map_err(|error| ("currency", error.0))?;
+        let source = match (&exchange.file, &exchange.fixed) {
+            (Some(path), None) if !path.trim().is_empty() => ExchangeSource::File(currency, path.into()),
+            (None, Some(rate)) => {
+                let exchange = Exchange::fixed(currency, rate).map_err(|error| ("exchange.fixed", error.0))?;
+                ExchangeSource::Fixed(exchange)
+            }
+            _ => return Err(("exchange", "set either `file` or `fixed`".to_owned())),
+        };
+        Ok(Some(source))
     }
 }
 

@@ -154,7 +154,8 @@ impl CostProcessor {
                 pass.changes.count_status(BillingStatus::Priced);
                 let billing = basis_of(&call.record);
                 let amounts = BasisAmounts::of_charge(money, billing, corrected);
-                pass.changes.add_priced(call.tenant.as_deref(), [priced.model, priced.provider], amounts);
+                let converted = self.convert(pass, priced.total, call.basis.time);
+                pass.changes.add_priced(call.tenant.as_deref(), [priced.model, priced.provider], amounts, converted);
                 let corrected = corrected.iter().filter_map(super::for_runs).collect();
                 let covered_atto_usd = amounts.covered();
                 let fact = priced_fact(priced, table.stamp());

@@ -22,6 +22,7 @@ use telemetry::names::{self, MetricDefinition};
 use telemetry::{Counter, Gauge, Meter};
 
 use super::plans::BasisAmounts;
+use super::stamp::Converted;
 use super::waiting_calls::{InheritedModel, LedgerKey, LedgerMap, SavedEntry, WaitingCall, WaitingCalls, entries};
 
 /// Maximum number of values of one label; further values become [`OTHER_LABEL`].
@@ -105,6 +106,10 @@ pub(super) struct LedgerChanges {
     saved: Vec<i128>,
     /// The same of each amount in `calls`; see `calls::listed_savings`.
     savings: Vec<[i128; 2]>,
+    /// Amounts in another currency than USD, and in 1e-18 of its unit.
+    amounts: Vec<(PriceLabels, String, i128)>,
+    /// Number of amounts without a rate of exchange.
+    pub(super) unconverted: u64,
     #[serde(skip)]
     display: NameDisplay,
 }
@@ -144,7 +149,7 @@ impl LedgerChanges {
     fn decode(body: &[u8]) -> Option<Self> {
         match body.split_first()? {
             (&VERSION, changes) => {
-                let mut changes: Self = decode_extended(changes, 5)?;
+                let mut changes: Self = decode_extended(changes, 7)?;
                 set_savings(changes.calls.amounts_mut(), std::mem::take(&mut changes.savings));
                 Some(changes)
             }
@@ -163,7 +168,14 @@ impl LedgerChanges {
         *self.statuses.entry(status.as_str().to_owned()).or_default() += 1;
     }
 
-    pub(super) fn add_priced(&mut self, tenant: Option<&str>, [model, provider]: [&str; 2], amounts: BasisAmounts) {
+    /// `converted`: the amount in another currency.
+    pub(super) fn add_priced(
+        &mut self,
+        tenant: Option<&str>,
+        [model, provider]: [&str; 2],
+        amounts: BasisAmounts,
+        converted: Option<Converted>,
+    ) {
         let tenant = tenant.map(|tenant| self.display.tenant_name(tenant));
         let tenant = tenant.as_deref().map_or("unattributed", to_label).to_owned();
         let (model, provider) = (self.display.label(Some(model)), self.display.label(Some(provider)));
@@ -172,6 +184,8 @@ impl LedgerChanges {
             self.bases.push(basis);
             self.saved.push(money.saved());
         }
+        let labels = (tenant, model, provider);
+        self.amounts.extend(converted.map(|one| (labels, one.currency.as_str().to_owned(), one.amount.0)));
     }
 
     /// Adds a charge to the seat of a user.
@@ -244,11 +258,22 @@ impl CappedLabels {
 
 /// Tenant, model, provider.
 type PriceLabels = (String, String, String);
-type BilledLabels = (PriceLabels, BillingBasis);
 
-/// What was charged, what was taken back, what caching saved, and what it cost more.
-const SUMS: [&MetricDefinition; 4] =
+/// What sums are apart by: `billing`, in USD, or `currency`; and its value.
+type SumLabel = (&'static str, String);
+
+/// Sums in 1e-18, with the gauges that show them.
+type ShownSums = [(i128, Option<Gauge>); 4];
+
+/// Sums in USD: what was charged, what was taken back, what caching saved, and what it cost more.
+const USD_SUMS: [&MetricDefinition; 4] =
     [&names::COST_USD, &names::COST_CORRECTED_USD, &names::COST_CACHE_SAVED_USD, &names::COST_CACHE_LOST_USD];
+/// Sums in another currency: what was charged, and what was taken back.
+const OTHER_SUMS: [&MetricDefinition; 2] = [&names::COST_AMOUNT, &names::COST_CORRECTED_AMOUNT];
+
+fn billed(basis: BillingBasis) -> SumLabel {
+    ("billing", basis.as_str().to_owned())
+}
 
 #[derive(Default)]
 struct LedgerTotals {
@@ -257,8 +282,8 @@ struct LedgerTotals {
     providers: CappedLabels,
     unpriced_models: CappedLabels,
     unrecognized_keys: CappedLabels,
-    /// The sums of [`SUMS`] in 1e-18 USD, with the gauges that show them.
-    usd: BTreeMap<BilledLabels, [(i128, Option<Gauge>); 4]>,
+    /// The sums of [`USD_SUMS`] and [`OTHER_SUMS`].
+    money: BTreeMap<(PriceLabels, SumLabel), ShownSums>,
     /// Calls that wait for their billing record, by record: the dialect, and the end of the waiting time.
     awaited_records: HashMap<[u8; 16], (String, u64)>,
     /// When each warning was last logged, Unix ns.
@@ -301,6 +326,8 @@ struct LedgerCheckpoint {
     seats: Vec<(AccountHash, SeatKey, i128)>,
     /// Of each entry of `usd`, what caching saved, and what it cost more.
     saved: Vec<[i128; 2]>,
+    /// The same as `usd` of other currencies.
+    amounts: Vec<(PriceLabels, String, [i128; 2])>,
 }
 
 /// What is read of a checkpoint of 0.1.
@@ -349,7 +376,17 @@ impl CostLedger {
         for (at, (tenant, model, provider, atto)) in changes.priced.iter().enumerate() {
             let saved = by_sign(changes.saved.get(at).copied().unwrap_or(0));
             let basis = changes.bases.get(at).copied().unwrap_or_default();
-            self.add_price(&mut totals, [tenant, model, provider], (basis, [by_sign(*atto), saved]));
+            self.add_price(&mut totals, [tenant, model, provider], (billed(basis), [by_sign(*atto), saved]));
+        }
+        for ((tenant, model, provider), currency, amount) in &changes.amounts {
+            let label = ("currency", currency.clone());
+            self.add_price(&mut totals, [tenant, model, provider], (label, [by_sign(*amount), [0; 2]]));
+        }
+        if changes.unconverted > 0 {
+            self.meter.counter(&names::COST_UNCONVERTED, &[]).increment(changes.unconverted);
+            if is_warning_due(&mut totals.last_logged, "exchange".to_owned(), changes.arrived) {
+                tracing::warn!("`cost.exchange` has no rate for the time of some calls; logged once a day");
+            }
         }
         self.seats.add(changes.account, changes.seats);
         let is_time = |(_, _, seconds): &&(String, String, f64)| seconds.is_finite() && *seconds > 0.0;
@@ -485,17 +522,19 @@ impl CostLedger {
         nearest
     }
 
-    /// `amounts`: as [`SUMS`].
-    fn add_price(&self, totals: &mut LedgerTotals, names: [&str; 3], (basis, amounts): (BillingBasis, [[i128; 2]; 2])) {
+    /// `amounts`: as [`USD_SUMS`] and [`OTHER_SUMS`].
+    fn add_price(&self, totals: &mut LedgerTotals, names: [&str; 3], (label, amounts): (SumLabel, [[i128; 2]; 2])) {
         let [tenant, model, provider] = names;
         let labels = (totals.tenants.admit(tenant), totals.models.admit(model), totals.providers.admit(provider));
-        let sums = totals.usd.entry((labels.clone(), basis)).or_default();
+        let sums = totals.money.entry((labels.clone(), label.clone())).or_default();
         let (tenant, model, provider) = &labels;
-        let (names, basis) = ([tenant, model, provider].map(String::as_str), ("billing", basis.as_str()));
-        let labels = [("tenant", names[0]), ("model", names[1]), ("provider", names[2]), basis];
-        for ((name, (total, gauge)), amount) in SUMS.into_iter().zip(sums).zip(amounts.as_flattened()) {
+        let metrics = if label.0 == "billing" { &USD_SUMS[..] } else { &OTHER_SUMS };
+        let labels = [("tenant", tenant.as_str()), ("model", model), ("provider", provider), (label.0, &label.1)];
+        for ((at, name), ((total, gauge), amount)) in
+            metrics.iter().enumerate().zip(sums.iter_mut().zip(amounts.as_flattened()))
+        {
             *total = total.saturating_add(*amount);
-            if name.name == names::COST_USD.name || *total != 0 {
+            if at == 0 || *total != 0 {
                 gauge.get_or_insert_with(|| self.meter.gauge(name, &labels)).set(Usd(*total).to_f64());
             }
         }
@@ -536,18 +575,26 @@ impl CostLedger {
         let (waiting_calls, ancestors) = self.waiting_calls.lock().entries();
         let log_sessions = entries(&self.log_sessions.lock());
         let totals = self.totals.lock();
+        let (mut usd, mut bases, mut saved, mut amounts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for ((labels, (_, value)), sums) in &totals.money {
+            let [charged, back, gain, loss] = sums.each_ref().map(|(sum, _)| *sum);
+            if let Some(basis) = BillingBasis::parse(value) {
+                usd.push((labels.clone(), [charged, back]));
+                bases.push(basis);
+                saved.push([gain, loss]);
+            } else {
+                amounts.push((labels.clone(), value.clone(), [charged, back]));
+            }
+        }
         let checkpoint = LedgerCheckpoint {
-            bases: totals.usd.keys().map(|(_, basis)| *basis).collect(),
+            usd,
+            bases,
+            saved,
+            amounts,
             seats: self.seats.entries(),
             waiting_calls,
             ancestors,
             log_sessions,
-            usd: totals
-                .usd
-                .iter()
-                .map(|((labels, _), [(charged, _), (back, _), ..])| (labels.clone(), [*charged, *back]))
-                .collect(),
-            saved: totals.usd.values().map(|[.., (saved, _), (lost, _)]| [*saved, *lost]).collect(),
             awaited_records: (totals.awaited_records.iter())
                 .map(|(record, (dialect, until))| (*record, dialect.clone(), *until))
                 .collect(),
@@ -570,15 +617,18 @@ impl CostLedger {
             let Ok(earlier) = serde_json::from_slice::<EarlierCheckpoint>(head) else { return false };
             for ((tenant, model, provider), atto) in &earlier.usd {
                 let amounts = [[atto.parse().unwrap_or(0), 0], [0; 2]];
-                self.add_price(&mut totals, [tenant, model, provider], (BillingBasis::Api, amounts));
+                self.add_price(&mut totals, [tenant, model, provider], (billed(BillingBasis::Api), amounts));
             }
             return true;
         };
-        let Some(saved) = decode_extended::<LedgerCheckpoint>(head, 3) else { return false };
+        let Some(saved) = decode_extended::<LedgerCheckpoint>(head, 4) else { return false };
         for (at, ((tenant, model, provider), amounts)) in saved.usd.iter().enumerate() {
             let basis = saved.bases.get(at).copied().unwrap_or_default();
             let amounts = [*amounts, saved.saved.get(at).copied().unwrap_or_default()];
-            self.add_price(&mut totals, [tenant, model, provider], (basis, amounts));
+            self.add_price(&mut totals, [tenant, model, provider], (billed(basis), amounts));
+        }
+        for ((tenant, model, provider), currency, amounts) in saved.amounts {
+            self.add_price(&mut totals, [&tenant, &model, &provider], (("currency", currency), [amounts, [0; 2]]));
         }
         saved.seats.into_iter().for_each(|(account, key, atto)| self.seats.add(account, [(key, atto)]));
         self.apply_waits(Vec::new(), saved.waiting_calls, saved.ancestors);

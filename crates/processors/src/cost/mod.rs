@@ -39,13 +39,13 @@ use kernel::pseudonym::IdPolicy;
 use kernel::sha256::Sha256;
 use otlp::{NodeId, Payload, Signal, Value};
 use pipeline::{Batch, Effect, Processor, Reason, Trust};
-use rates::{ActiveRates, RateTable, RateTables, RatesError, SeatSums, UnpricedReason, Usd};
+use rates::{ActiveRates, Exchange, RateTable, RateTables, RatesError, SeatSums, UnpricedReason, Usd};
 use telemetry::{Gauge, Meter, names};
 use tracker::RunTracker;
 
 pub use config::{
-    BillingSignal, CostConfig, CostSettings, DetailsEventPolicy, PriceAlias, RatesSource, RefreshSettings,
-    RefreshSource,
+    BillingSignal, CostConfig, CostSettings, DetailsEventPolicy, ExchangeConfig, ExchangeSource, PriceAlias,
+    RatesSource, RefreshSettings, RefreshSource,
 };
 pub use plans::{PlanConfig, PlanMatch};
 pub use price::{
@@ -55,6 +55,7 @@ pub use price::{
 use deferred_calls::SettledWait;
 use ledger::{CostLedger, LedgerChanges, NameDisplay};
 use plans::{BasisAmounts, Plans, basis_of};
+use stamp::Converted;
 use waiting_calls::{BatchSpans, LedgerKey, WaitingCall};
 
 /// Seconds until a streamed answer began, as `normalize` writes it.
@@ -79,6 +80,8 @@ pub struct CostProcessor {
     /// The configured providers: the current form of the name sent, and of its target.
     providers: BTreeMap<String, String>,
     plans: Plans,
+    /// What a USD costs in another currency, in which amounts are stamped too.
+    exchange: Option<Exchange>,
     /// 1e-18 USD.
     tolerance: i128,
 }
@@ -112,6 +115,7 @@ impl CostProcessor {
             config: settings.config.clone(),
             providers,
             plans,
+            exchange: settings.load_exchange()?,
             tolerance: settings.tolerance.0,
         })
     }
@@ -226,8 +230,25 @@ impl CostProcessor {
         CallRecord { id, price, traits, answer: [0; 16], answer_kind: 0, twin: [0; 16], ..record }
     }
 
-    /// Counts once what a trusted upstream tollgate stamped: a call's price, or a change of it.
-    fn count_upstream(pass: &mut BatchPass<'_>, item: &mut ItemFacts, verdict: Verdict) {
+    /// Converts an amount at the rate of exchange of a time (Unix ns). `None`: there is no other currency, or no rate,
+    /// which is counted.
+    fn convert(&self, pass: &mut BatchPass<'_>, usd: Usd, at: u64) -> Option<Converted> {
+        let exchange = self.exchange.as_ref()?;
+        let found = exchange.rate_at(at).and_then(|rate| Some((rate.convert(usd)?, rate.to_string())));
+        pass.changes.unconverted += u64::from(found.is_none());
+        found.map(|(amount, rate)| Converted { currency: exchange.currency().clone(), amount, rate })
+    }
+
+    /// Stamps an amount in the other currency too, at the rate of the item's own time.
+    fn stamp_amount(&self, pass: &mut BatchPass<'_>, node: NodeId, usd: Usd) -> Option<Converted> {
+        let converted = self.convert(pass, usd, pass.payload.time(node));
+        converted.iter().for_each(|converted| stamp::write_amount(pass.payload, node, converted));
+        converted
+    }
+
+    /// Counts once what a trusted upstream tollgate stamped: a call's price, or a change of it. An amount in another
+    /// currency that it stamped stands.
+    fn count_upstream(&self, pass: &mut BatchPass<'_>, item: &mut ItemFacts, verdict: Verdict) {
         use BillingStatus::{Correction, NotCounted, Priced, Unpriced};
         let Some(cost) = item.cost.as_deref_mut() else { return };
         match verdict {
@@ -247,7 +268,9 @@ impl CostProcessor {
             (Priced | Correction, Some(atto)) => {
                 let (model, provider) = (model.unwrap_or("unknown"), provider.unwrap_or("unknown"));
                 let amounts = BasisAmounts::stamped(atto, cost.covered_atto_usd, cost.saved_atto_usd, cost.billing);
-                pass.changes.add_priced(item.tenant.as_deref(), [model, provider], amounts);
+                let upstream = stamp::read_amount(pass.payload, item.node);
+                let converted = upstream.or_else(|| self.stamp_amount(pass, item.node, Usd(atto)));
+                pass.changes.add_priced(item.tenant.as_deref(), [model, provider], amounts, converted);
             }
             (Unpriced, _) => {
                 let reason = cost.reason.unwrap_or_default();
@@ -494,9 +517,11 @@ impl CostProcessor {
                 stamp::write_price(pass.payload, node, &priced, table_stamp, status);
                 stamp::write_billing(pass.payload, node, amounts.own, Some(amounts.payable()));
                 stamp::write_aliases(pass.payload, node, &priced, &self.config.aliases);
+                let converted = self.stamp_amount(pass, node, priced.total);
                 if counted_by.is_none() {
                     pass.changes.count_status(status);
-                    pass.changes.add_priced(item.tenant.as_deref(), [priced.model, priced.provider], amounts);
+                    let names = [priced.model, priced.provider];
+                    pass.changes.add_priced(item.tenant.as_deref(), names, amounts, converted);
                     let is_seat = status == BillingStatus::Priced && amounts.own == BillingBasis::Subscription;
                     if let (true, Some(plan), Some(user)) = (is_seat, seat, item.stated_user()) {
                         pass.changes.add_seat(plan, user, priced.total.0);
@@ -610,7 +635,7 @@ impl CostProcessor {
         }
         for ((index, _), verdict) in upstream.into_iter().zip(verdicts) {
             let item = facts.items.get_mut(index);
-            item.into_iter().for_each(|item| Self::count_upstream(pass, item, verdict));
+            item.into_iter().for_each(|item| self.count_upstream(pass, item, verdict));
         }
         for (index, corrections) in corrections {
             if let Some(item) = facts.items.get_mut(index) {
@@ -634,7 +659,8 @@ impl CostProcessor {
         stamp::write_billing(pass.payload, item.node, billing, Some(amounts.payable()));
         stamp::write_corrected(pass.payload, item.node, corrections.iter().map(|correction| &correction.record));
         pass.changes.count_status(status);
-        pass.changes.add_priced(item.tenant.as_deref(), [priced.model, priced.provider], amounts);
+        let converted = self.stamp_amount(pass, item.node, priced.total);
+        pass.changes.add_priced(item.tenant.as_deref(), [priced.model, priced.provider], amounts, converted);
         let fact = CostFact { status, corrected, ..priced_fact(priced, table_stamp) };
         item.cost = Some(Box::new(CostFact { rate_row: None, billing, covered_atto_usd: amounts.covered(), ..fact }));
     }
@@ -885,7 +911,7 @@ impl Processor for CostProcessor {
         if pass.is_repeat {
             for (index, _) in upstream {
                 let item = facts.items.get_mut(index);
-                item.into_iter().for_each(|item| Self::count_upstream(&mut pass, item, REPEAT));
+                item.into_iter().for_each(|item| self.count_upstream(&mut pass, item, REPEAT));
             }
         } else {
             self.bill(&mut pass, (candidates, settled, upstream), &mut facts);

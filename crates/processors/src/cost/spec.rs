@@ -8,6 +8,7 @@ use kernel::files::parent_folder;
 use otlp::Signal;
 use rates::RatesError;
 
+use super::config::ExchangeSource;
 use super::refresh::RatesRefreshTask;
 use super::{CostProcessor, CostSettings};
 use crate::spec::{
@@ -51,9 +52,14 @@ impl CostSettings {
     fn setting_at_fault(&self, error: &RatesError) -> String {
         let begins_with = |name: &str| error.0.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'));
         let overlay = self.overlays.iter().position(|path| begins_with(&path.display().to_string()));
+        let exchange = match &self.exchange {
+            Some(ExchangeSource::File(_, path)) => begins_with(&path.display().to_string()),
+            _ => false,
+        };
         let provider = || self.config.providers.keys().find(|name| begins_with(name));
         let overlay = overlay.map(|at| format!("overlays[{at}]"));
-        let setting = overlay.or_else(|| provider().map(|name| format!("providers.{name}")));
+        let exchange = exchange.then(|| "exchange.file".to_owned());
+        let setting = overlay.or(exchange).or_else(|| provider().map(|name| format!("providers.{name}")));
         setting.unwrap_or_else(|| "rates".to_owned())
     }
 }

@@ -6,7 +6,7 @@ use genai::usage::PricingFlags;
 use genai::{BillingBasis, BillingStatus, CallTokenBuckets};
 use kernel::hex;
 use otlp::{NodeId, OwnedValue, Payload, Value};
-use rates::Usd;
+use rates::{Amount, Currency, Usd};
 
 use super::config::PriceAlias;
 use super::price::{PricedCall, UnpricedCall};
@@ -31,6 +31,10 @@ pub(super) const BILLING: &str = "tollgate.billing";
 pub(super) const PAYABLE: &str = "tollgate.cost.payable_usd";
 /// What caching saved; negative: cache writes cost more than reads saved.
 pub(super) const CACHE_SAVINGS: &str = "tollgate.cost.cache_savings_usd";
+/// The amount in another currency, its letters, and the rate of exchange.
+const AMOUNT: &str = "tollgate.cost.amount";
+const CURRENCY: &str = "tollgate.cost.currency";
+const EXCHANGE: &str = "tollgate.cost.exchange";
 /// What a correction changes.
 const CORRECTS: &str = "tollgate.cost.corrects";
 const FLAGS: &str = "tollgate.cost.flags";
@@ -92,6 +96,30 @@ pub(super) fn write_price(
             set_text(payload, node, key, &amount.to_string());
         }
     }
+}
+
+/// An amount in another currency than USD.
+#[derive(Clone)]
+pub(super) struct Converted {
+    pub(super) currency: Currency,
+    pub(super) amount: Amount,
+    /// As [`rates::ExchangeRate`] is written.
+    pub(super) rate: String,
+}
+
+/// Writes an amount in another currency beside that in USD.
+pub(super) fn write_amount(payload: &mut Payload, node: NodeId, converted: &Converted) {
+    let Converted { currency, amount, rate } = converted;
+    for (key, text) in [(AMOUNT, &*amount.to_string()), (CURRENCY, currency.as_str()), (EXCHANGE, rate)] {
+        set_text(payload, node, key, text);
+    }
+}
+
+/// The amount in another currency that a trusted upstream tollgate stamped.
+pub(super) fn read_amount(payload: &Payload, node: NodeId) -> Option<Converted> {
+    let text = |key| payload.get_str(node, key);
+    let amount = Amount(Usd::parse(text(AMOUNT)?)?.0);
+    Some(Converted { currency: Currency::parse(text(CURRENCY)?).ok()?, amount, rate: text(EXCHANGE)?.to_owned() })
 }
 
 /// Writes how the call is billed, and what of the amount is to pay.

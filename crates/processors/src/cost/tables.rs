@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use rates::{RateTables, RatesError, TableSource};
+use rates::{Exchange, RateTables, RatesError, TableSource};
 use telemetry::{Meter, names};
 
-use super::config::{CostSettings, RatesSource};
+use super::config::{CostSettings, ExchangeSource, RatesSource};
 use kernel::files::describe_io_error;
 
 /// Maximum size of a table file, bytes.
@@ -32,9 +32,28 @@ impl CostSettings {
     pub fn load_overlays(&self) -> Result<Vec<TableSource>, RatesError> {
         self.overlays.iter().map(|path| read_table(path)).collect()
     }
+
+    /// Loads the rates of exchange, if there is another currency.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line is wrong.
+    pub fn load_exchange(&self) -> Result<Option<Exchange>, RatesError> {
+        match self.exchange.clone() {
+            Some(ExchangeSource::File(currency, path)) => {
+                let text = read_text(&path)?;
+                Exchange::parse(currency, &path.display().to_string(), &text).map(Some)
+            }
+            Some(ExchangeSource::Fixed(exchange)) => Ok(Some(exchange)),
+            None => Ok(None),
+        }
+    }
 }
 
 fn read_table(path: &Path) -> Result<TableSource, RatesError> {
+    TableSource::parse(&path.display().to_string(), &read_text(path)?)
+}
+
+fn read_text(path: &Path) -> Result<String, RatesError> {
     let name = path.display().to_string();
     let failed = |error: std::io::Error| {
         let why = describe_io_error(error.kind());
@@ -45,10 +64,10 @@ fn read_table(path: &Path) -> Result<TableSource, RatesError> {
     };
     if fs::metadata(path).map_err(failed)?.len() > MAX_TABLE_BYTES {
         return Err(RatesError(format!(
-            "{name}: the file is larger than {MAX_TABLE_BYTES} bytes, the limit for rate tables"
+            "{name}: the file is larger than {MAX_TABLE_BYTES} bytes, the limit for tables of rates"
         )));
     }
-    TableSource::parse(&name, &fs::read_to_string(path).map_err(failed)?)
+    fs::read_to_string(path).map_err(failed)
 }
 
 /// Sets the gauges of the given tables: 1 = in use, 0 = no longer in use.

@@ -342,6 +342,13 @@ metrics_table! {
     /// What caching cost more, in USD, in calls whose cache writes cost more than their reads saved, and corrections of
     /// savings; only grows (labels: as there).
     COST_CACHE_LOST_USD = "tollgate_cost_cache_lost_usd_total", MetricKind::Sum;
+    /// Cost in the other currency that is configured; only grows (labels: currency, tenant, model, provider).
+    COST_AMOUNT = "tollgate_cost_amount_total", MetricKind::Sum;
+    /// Cost in the other currency that corrections took back: subtract it from tollgate_cost_amount_total; only grows
+    /// (labels: as there).
+    COST_CORRECTED_AMOUNT = "tollgate_cost_corrected_amount_total", MetricKind::Sum;
+    /// Amounts that got none in the other currency, because cost.exchange has no rate for the time of the call.
+    COST_UNCONVERTED = "tollgate_cost_unconverted_total", MetricKind::Counter;
     /// Records of model calls, by cost status (label: status).
     COST_CALLS = "tollgate_cost_calls_total", MetricKind::Counter;
     /// Calls that should have a price but have none (labels: provider, model, reason, nearest = the most similar

@@ -22,6 +22,7 @@ use redaction::RedactionIdPolicy;
 use telemetry::{Meter, names};
 
 mod bad;
+mod currency;
 mod fairness;
 mod late;
 mod libraries;

@@ -231,8 +231,8 @@ fn forms_without_plans_are_read() {
     let (cost, meter) = super::metered();
     let mut batch = processed_from(&cost, one(call(1, 0, "gpt-4o", 1000, 100)), 1, |_| {});
     let effect = batch.effects.first_mut().unwrap();
-    // the last four lists: one basis, no seat, one amount without savings, no savings in the ledger
-    effect.body.truncate(effect.body.len() - 6);
+    // the last lists: one basis, no seat, one amount without savings, no savings in the ledger, no other currency
+    effect.body.truncate(effect.body.len() - 8);
     batch.effects.iter().for_each(|effect| cost.apply(effect));
     let bases: BTreeMap<String, f64> = meter
         .series(&names::COST_USD)
