@@ -57,7 +57,8 @@ pub(super) fn bill_prices(common: &CommonArgs) -> Result<Prices, CommandError> {
         None => (read_table("builtin")?, Vec::new()),
     };
     let fees = settings.as_ref().is_some_and(|settings| settings.config.fees);
-    Ok(Prices { tables: RateTables::build(&base, &overlays)?, list: base.compile()?, fees, exchange: None })
+    let exchange = settings.map(|settings| settings.load_exchange()).transpose()?.flatten();
+    Ok(Prices { tables: RateTables::build(&base, &overlays)?, list: base.compile()?, fees, exchange })
 }
 
 fn diff_tables(old: &str, new: &str, accept: &[String], as_json: bool) -> Result<ExitStatus, CommandError> {
