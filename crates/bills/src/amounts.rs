@@ -2,12 +2,23 @@
 
 use rates::Usd;
 
+/// A ratio of 1, in 1e-9.
+pub(crate) const WHOLE: u64 = 1_000_000_000;
+
 /// `amount * part / whole`, rounded towards zero at 1e-18; 0 if `whole` is 0.
 pub(crate) fn share(amount: i128, part: u64, whole: u64) -> i128 {
     let (part, whole) = (i128::from(part), i128::from(whole));
     let (Some(times), Some(rest)) = (amount.checked_div(whole), amount.checked_rem(whole)) else { return 0 };
     // in two steps, so that nothing overflows
     times.saturating_mul(part).saturating_add(rest.saturating_mul(part) / whole)
+}
+
+/// `amount * part / whole` for amounts, cut to their first 60 bits; 0 if `whole` is 0.
+pub(crate) fn scale(amount: i128, part: i128, whole: i128) -> i128 {
+    let shift = (128 - whole.unsigned_abs().leading_zeros()).saturating_sub(60);
+    let cut = |number: i128| u64::try_from(number.unsigned_abs() >> shift).unwrap_or(u64::MAX);
+    let scaled = share(amount, cut(part), cut(whole));
+    if (part < 0) == (whole < 0) { scaled } else { scaled.saturating_neg() }
 }
 
 /// The amount with two decimals, or more if it is smaller than a cent.
@@ -46,7 +57,7 @@ pub(crate) fn simplest_ratio(low: i128, high: i128, whole: i128) -> Option<u64> 
 
 /// `amount` times a ratio in 1e-9.
 pub(crate) fn times_ratio(amount: i128, ratio: u64) -> i128 {
-    share(amount, ratio, 1_000_000_000)
+    share(amount, ratio, WHOLE)
 }
 
 /// A ratio in 1e-9 as a decimal: `0.88`.

@@ -1,10 +1,11 @@
 //! [`Bill`]: the sums of a vendor's exports by period, model, kind and tier. Rows that two files have in common count
-//! once; rows that contradict each other, periods that overlap and currencies that mix are errors.
+//! once; files that contradict each other, periods that overlap and currencies that mix are errors.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::ToSpan as _;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -14,10 +15,11 @@ use super::form::{Fields, Form, Kind};
 use super::prices::Prices;
 use kernel::sha256::Sha256;
 use kernel::terminal::format_count;
-use rates::{CallCircumstances, RateQuery};
 
-/// Most different lines of a bill. A line takes about 200 bytes.
-const MAX_LINES: usize = 5_000_000;
+/// Most sums of a bill.
+const MAX_CELLS: usize = 2_000_000;
+/// Most decimal places that amounts are taken to have: more are the noise of a double.
+const MAX_DECIMALS: u32 = 12;
 
 /// Where an amount belongs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +39,27 @@ pub(crate) struct BillCell {
     pub(crate) tokens: u64,
     /// Rows with amounts, each of which the vendor may have rounded.
     pub(crate) rows: u64,
+    /// Those of `rows` that have no number of tokens.
+    bare_rows: u64,
+    /// Tokens that a report of uses has.
+    uses: u64,
+}
+
+impl BillCell {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.atto = self.atto.saturating_add(other.atto);
+        self.tokens = self.tokens.saturating_add(other.tokens);
+        self.rows = self.rows.saturating_add(other.rows);
+        self.bare_rows = self.bare_rows.saturating_add(other.bare_rows);
+        self.uses = self.uses.saturating_add(other.uses);
+    }
+
+    /// Takes the tokens of the report of uses, unless each row with an amount has its own.
+    fn settle(&mut self) {
+        if self.bare_rows > 0 || self.rows == 0 {
+            self.tokens = self.uses;
+        }
+    }
 }
 
 /// Which rows of the files count.
@@ -45,7 +68,7 @@ pub(crate) struct RowFilter {
     /// Days in the bill's time zone; the last is included.
     pub(crate) days: Option<(Date, Date)>,
     pub(crate) currency: Option<String>,
-    /// By the vendor's word for it, in lower case.
+    /// By the vendor's word for it.
     pub(crate) aliases: BTreeMap<String, String>,
 }
 
@@ -61,27 +84,24 @@ pub(crate) struct Bill {
     pub(crate) has_tiers: bool,
     /// The smallest step of its amounts, 1e-18.
     pub(crate) step: i128,
+    /// The first day, and the day after the last.
+    pub(crate) days: (Date, Date),
     /// What was left out, a line each.
     pub(crate) notes: Vec<String>,
 }
 
-impl BillCell {
-    pub(crate) fn add(&mut self, other: Self) {
-        self.atto = self.atto.saturating_add(other.atto);
-        self.tokens = self.tokens.saturating_add(other.tokens);
-        self.rows = self.rows.saturating_add(other.rows);
-    }
-}
-
-/// Rows with the same words, by a hash of these.
-type Lines = HashMap<[u8; 16], (CellKey, BillCell)>;
-
+/// The sums while files are read.
 #[derive(Default)]
-struct Counts {
-    other_services: u64,
-    other_days: u64,
-    other_currencies: BTreeMap<String, u64>,
-    repeated: u64,
+struct Sums {
+    cells: BTreeMap<CellKey, BillCell>,
+    /// Numbers of rows with amounts.
+    currencies: BTreeMap<String, u64>,
+    left_out: BTreeMap<String, u64>,
+    has_tiers: bool,
+    decimals: u32,
+    zone_name: Option<String>,
+    /// The form that has amounts: another one would have the same ones again.
+    amounts: Option<String>,
 }
 
 impl Bill {
@@ -96,163 +116,172 @@ impl Bill {
         zone: Option<&str>,
         filter: &RowFilter,
     ) -> Result<Self, String> {
-        // the number of the first file that has a line is beside it
-        let (mut lines, mut first_files) = (Lines::new(), HashMap::new());
-        let (mut counts, mut currencies, mut has_tiers, mut decimals) = (Counts::default(), BTreeMap::new(), false, 0);
-        let (mut zone_name, mut has_amounts) = (zone.map(str::to_owned), false);
-        for (number, path) in files.iter().enumerate() {
-            // of this file alone, to be compared with those before
-            let mut own = Lines::new();
+        let mut sums = Sums { zone_name: zone.map(str::to_owned), ..Sums::default() };
+        // of the files before: how often each row is there, and the periods
+        let (mut before, mut earlier): (HashMap<[u8; 16], u32>, BTreeSet<Period>) = Default::default();
+        for path in files {
+            let mut own: HashMap<[u8; 16], u32> = HashMap::new();
+            let (mut repeated, mut added): (BTreeSet<Period>, BTreeSet<Period>) = Default::default();
             let mut time_zone: Option<TimeZone> = None;
             let mut visit = |form: &Form, fields: &dyn Fields| -> Result<(), String> {
-                if form.skips(fields) {
-                    counts.other_services += 1;
-                    return Ok(());
+                if form.skips(fields, provider) {
+                    return sums.leave_out("of other services or vendors");
                 }
                 let zone = match &mut time_zone {
                     Some(zone) => zone,
                     none => {
-                        let name = zone_name.get_or_insert_with(|| form.time_zone.clone());
+                        let name = sums.zone_name.get_or_insert_with(|| form.time_zone.clone());
                         none.insert(find_zone(name)?)
                     }
                 };
-                for row in read_row(form, zone, fields)? {
-                    if !filter.selects(&row, &mut counts) {
-                        continue;
+                let rows = read_row(form, zone, fields)?;
+                if rows.is_empty() {
+                    return sums.leave_out("without an amount");
+                }
+                let is_repeated = files.len() > 1 && {
+                    let id = Sha256::digest(fields.text()).first_chunk::<16>().copied().unwrap_or_default();
+                    let count = own.entry(id).or_default();
+                    *count += 1;
+                    before.get(&id).is_some_and(|before| before >= count)
+                };
+                for row in rows {
+                    let periods = if is_repeated { &mut repeated } else { &mut added };
+                    periods.insert(row.period);
+                    if is_repeated {
+                        sums.leave_out("that an earlier file has too")?;
+                    } else {
+                        sums.add(row, filter)?;
                     }
-                    *currencies.entry(row.currency.clone()).or_insert(0_u64) += u64::from(row.amount.is_some());
-                    has_tiers |= row.tier.is_some();
-                    decimals = decimals.max(row.decimals);
-                    add(&mut own, form, row, filter)?;
                 }
                 Ok(())
             };
             let form = each_row(path, forms, &mut visit)?;
-            has_amounts |= form.has_amounts();
-            let of_provider = form.provider.as_deref().is_none_or(|own| own == provider);
-            if !of_provider {
-                let name = path.display();
-                return Err(format!("{name}: a form of another provider ({}): give --provider for it", form.name));
+            if let Some(period) = added.intersection(&earlier).next().filter(|_| !repeated.is_empty()) {
+                return Err(format!(
+                    "{}: has rows of an earlier file, but others on {}: give only the newer export of that day",
+                    path.display(),
+                    period.from
+                ));
             }
-            for (id, (key, cell)) in own {
-                match lines.get(&id) {
-                    Some((_, known)) if *known == cell => counts.repeated += 1,
-                    Some((key, _)) => {
-                        let first = first_files.get(&id).copied().unwrap_or(0);
-                        return Err(contradiction(files, (first, number), key));
-                    }
-                    None => {
-                        lines.insert(id, (key, cell));
-                        first_files.insert(id, number);
-                    }
-                }
+            earlier.extend(added);
+            for (id, count) in own {
+                let known = before.entry(id).or_default();
+                *known = count.max(*known);
             }
+            sums.check_form(form, provider).map_err(|problem| format!("{}: {problem}", path.display()))?;
         }
-        if !has_amounts {
+        sums.into_bill(provider, filter)
+    }
+
+    /// Begin and end of the days, Unix seconds.
+    pub(crate) fn span(&self) -> Option<(u64, u64)> {
+        let midnight = |day: Date| {
+            let time = day.at(0, 0, 0, 0).to_zoned_datetime(self.zone.clone()).ok()?.timestamp();
+            u64::try_from(time.as_second()).ok()
+        };
+        Some((midnight(self.days.0)?, midnight(self.days.1)?))
+    }
+
+    /// Replaces the vendor's names of models by the rate table's ids, where it knows them.
+    pub(crate) fn name_models(&mut self, prices: &Prices) {
+        let mut ids: HashMap<Arc<str>, Arc<str>> = HashMap::new();
+        for (mut key, cell) in std::mem::take(&mut self.cells) {
+            let id = ids.entry(Arc::clone(&key.model)).or_insert_with(|| {
+                let found = prices.find_model(&self.provider, &key.model, key.period.from);
+                found.map_or_else(|| Arc::clone(&key.model), Arc::from)
+            });
+            key.model = Arc::clone(id);
+            self.cells.entry(key).or_default().add(cell);
+        }
+    }
+}
+
+impl Sums {
+    fn leave_out(&mut self, why: &str) -> Result<(), String> {
+        *self.left_out.entry(why.to_owned()).or_default() += 1;
+        Ok(())
+    }
+
+    fn add(&mut self, row: BillRow, filter: &RowFilter) -> Result<(), String> {
+        if filter.days.is_some_and(|(first, last)| row.period.from < first || row.period.from > last) {
+            return self.leave_out("of other days");
+        }
+        let is_money = row.amount.is_some();
+        if filter.currency.as_ref().is_some_and(|wanted| *wanted != row.currency && is_money) {
+            return self.leave_out(&format!("in {}", row.currency));
+        }
+        *self.currencies.entry(row.currency).or_default() += u64::from(is_money);
+        self.has_tiers |= row.tier.is_some();
+        self.decimals = self.decimals.max(row.decimals);
+        let model = filter.aliases.get(&row.model).unwrap_or(&row.model).as_str().into();
+        let tier = row.tier.unwrap_or_default().into();
+        let key = CellKey { period: row.period, model, kind: row.kind, tier };
+        let tokens = row.tokens.unwrap_or(0);
+        self.cells.entry(key).or_default().add(BillCell {
+            atto: row.amount.unwrap_or(0),
+            tokens: if is_money { tokens } else { 0 },
+            uses: if is_money { 0 } else { tokens },
+            rows: u64::from(is_money),
+            bare_rows: u64::from(is_money && row.tokens.is_none()),
+        });
+        if self.cells.len() > MAX_CELLS { Err(format!("more than {MAX_CELLS} different lines")) } else { Ok(()) }
+    }
+
+    fn check_form(&mut self, form: &Form, provider: &str) -> Result<(), String> {
+        let name = &form.name;
+        if form.provider.as_deref().is_some_and(|own| own != provider) {
+            return Err(format!("a form of another provider ({name}): give --provider for it"));
+        }
+        if form.amount.is_none() {
+            return Ok(());
+        }
+        match self.amounts.replace(name.clone()) {
+            Some(other) if other != *name => {
+                Err(format!("{other} and {name} both have amounts, which would count twice: give one of them"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn into_bill(mut self, provider: &str, filter: &RowFilter) -> Result<Bill, String> {
+        if self.amounts.is_none() {
             return Err("the files have uses, but no amounts: add the export of costs".to_owned());
         }
-        let zone_name = zone_name.unwrap_or_else(|| "UTC".to_owned());
+        let zone_name = self.zone_name.take().unwrap_or_else(|| "UTC".to_owned());
+        self.cells.values_mut().for_each(BillCell::settle);
         // an amount of whole cents may be written without decimals
-        let step = 10_i128.checked_pow(18_u32.saturating_sub(decimals.clamp(2, 18))).unwrap_or(1);
-        let mut bill = Self {
+        let step = 10_i128.checked_pow(18 - self.decimals.clamp(2, MAX_DECIMALS)).unwrap_or(1);
+        let notes = self.left_out.iter().map(|(why, rows)| format!("left out: {} {why}", format_count(*rows, "row")));
+        let token_periods: BTreeSet<Period> =
+            self.cells.keys().filter(|key| key.kind.is_tokens()).map(|key| key.period).collect();
+        check_periods(&token_periods)?;
+        let periods = || self.cells.keys().map(|key| key.period);
+        let asked = filter.days.and_then(|(first, last)| Some((first, last.checked_add(1.day()).ok()?)));
+        let found = periods().map(|period| period.from).min().zip(periods().map(|period| period.to).max());
+        Ok(Bill {
             provider: provider.to_owned(),
             zone: find_zone(&zone_name)?,
             zone_name,
-            currency: only_currency(&currencies)?,
-            cells: BTreeMap::new(),
-            has_tokens: false,
-            has_tiers,
+            currency: only_currency(&self.currencies)?,
+            has_tokens: self.cells.values().any(|cell| cell.tokens > 0),
+            has_tiers: self.has_tiers,
             step,
-            notes: counts.notes(),
-        };
-        bill.add_lines(lines.into_values());
-        bill.check_periods()?;
-        Ok(bill)
-    }
-
-    /// Adds up lines. Tokens of a report of uses count where the lines with amounts have none.
-    fn add_lines(&mut self, lines: impl Iterator<Item = (CellKey, BillCell)>) {
-        let mut uses: BTreeMap<CellKey, u64> = BTreeMap::new();
-        for (key, cell) in lines {
-            if cell.rows == 0 {
-                let sum = uses.entry(key).or_default();
-                *sum = sum.saturating_add(cell.tokens);
-                continue;
-            }
-            self.cells.entry(key).or_default().add(cell);
-        }
-        for (key, tokens) in uses {
-            let sum = self.cells.entry(key).or_default();
-            sum.tokens = if sum.tokens == 0 { tokens } else { sum.tokens };
-        }
-        self.has_tokens = self.cells.values().any(|cell| cell.tokens > 0);
-    }
-
-    /// Periods are equal or have no day in common: else a sum by period has no meaning.
-    fn check_periods(&self) -> Result<(), String> {
-        let periods: BTreeSet<Period> = self.cells.keys().map(|key| key.period).collect();
-        let overlaps = periods.iter().zip(periods.iter().skip(1)).find(|(one, next)| next.from < one.to);
-        match overlaps {
-            Some((one, next)) => Err(format!(
-                "the periods {} to {} and {} to {} overlap: give exports of equal periods, by day if there are any",
-                one.from, one.to, next.from, next.to
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// The first day, and the day after the last.
-    pub(crate) fn days(&self) -> Option<(Date, Date)> {
-        let periods = || self.cells.keys().map(|key| key.period);
-        Some((periods().map(|period| period.from).min()?, periods().map(|period| period.to).max()?))
+            days: asked.or(found).ok_or("the files have no rows in these days")?,
+            notes: notes.collect(),
+            cells: self.cells,
+        })
     }
 }
 
-impl RowFilter {
-    fn selects(&self, row: &BillRow, counts: &mut Counts) -> bool {
-        if self.days.is_some_and(|(first, last)| row.period.from < first || row.period.from > last) {
-            counts.other_days += 1;
-            return false;
-        }
-        match &self.currency {
-            Some(wanted) if *wanted != row.currency && row.amount.is_some() => {
-                *counts.other_currencies.entry(row.currency.clone()).or_default() += 1;
-                false
-            }
-            _ => true,
-        }
-    }
-}
-
-impl Counts {
-    fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        let mut note = |count: u64, what: &str| {
-            if count > 0 {
-                notes.push(format!("left out: {} {what}", format_count(count, "row")));
-            }
-        };
-        note(self.other_services, "of other services");
-        note(self.other_days, "of other days");
-        note(self.repeated, "that an earlier file has too");
-        for (currency, count) in &self.other_currencies {
-            note(*count, &format!("in {currency}"));
-        }
-        notes
-    }
-}
-
-fn add(lines: &mut Lines, form: &Form, row: BillRow, filter: &RowFilter) -> Result<(), String> {
-    let model = filter.aliases.get(&row.model).unwrap_or(&row.model);
-    let tier = row.tier.unwrap_or_default();
-    let mut hasher = Sha256::new();
-    let period = format!("{}{}", row.period.from, row.period.to);
-    hasher.update_list([&*form.name, &*period, &*row.model, row.kind.as_str(), &*tier, &*row.currency, &*row.identity]);
-    let id = hasher.finalize().first_chunk::<16>().copied().unwrap_or_default();
-    let key = CellKey { period: row.period, model: model.as_str().into(), kind: row.kind, tier: tier.into() };
-    let (atto, tokens, rows) = (row.amount.unwrap_or(0), row.tokens.unwrap_or(0), u64::from(row.amount.is_some()));
-    lines.entry(id).or_insert_with(|| (key, BillCell::default())).1.add(BillCell { atto, tokens, rows });
-    if lines.len() > MAX_LINES { Err(format!("more than {MAX_LINES} different lines")) } else { Ok(()) }
+/// Periods are equal or have no day in common: else a sum by period has no meaning.
+fn check_periods(periods: &BTreeSet<Period>) -> Result<(), String> {
+    let overlap = periods.iter().zip(periods.iter().skip(1)).find(|(one, next)| next.from < one.to);
+    overlap.map_or(Ok(()), |(one, next)| {
+        Err(format!(
+            "the periods {} to {} and {} to {} overlap: give exports of equal periods, by day if there are any",
+            one.from, one.to, next.from, next.to
+        ))
+    })
 }
 
 fn find_zone(name: &str) -> Result<TimeZone, String> {
@@ -269,36 +298,5 @@ fn only_currency(currencies: &BTreeMap<String, u64>) -> Result<String, String> {
             "amounts in {}, which no sum may mix: choose one with --currency, and reconcile each",
             several.join(" and ")
         )),
-    }
-}
-
-fn contradiction(files: &[PathBuf], (first, second): (usize, usize), key: &CellKey) -> String {
-    let name = |file: usize| files.get(file).map(|path| path.display().to_string()).unwrap_or_default();
-    format!(
-        "{} and {} have different amounts for the same line of {} ({}): give only the newer export of that day",
-        name(first),
-        name(second),
-        key.period.from,
-        key.kind.as_str()
-    )
-}
-
-impl Bill {
-    /// Replaces the vendor's names of models by the rate table's ids, where it knows them.
-    pub(crate) fn name_models(&mut self, prices: &Prices) {
-        let mut ids: HashMap<Arc<str>, Arc<str>> = HashMap::new();
-        for (mut key, cell) in std::mem::take(&mut self.cells) {
-            let id = ids.entry(Arc::clone(&key.model)).or_insert_with(|| {
-                let noon = key.period.from.at(12, 0, 0, 0).to_zoned_datetime(TimeZone::UTC).ok();
-                let time = noon.and_then(|noon| u64::try_from(noon.timestamp().as_nanosecond()).ok()).unwrap_or(0);
-                let models = [&*key.model];
-                let circumstances = CallCircumstances::default();
-                let query = RateQuery { provider: Some(&self.provider), models: &models, time, circumstances };
-                let found = prices.tables.common().row(&query, 0).ok().map(|row| row.model().to_lowercase());
-                found.map_or_else(|| Arc::clone(&key.model), Arc::from)
-            });
-            key.model = Arc::clone(id);
-            self.cells.entry(key).or_default().add(cell);
-        }
     }
 }

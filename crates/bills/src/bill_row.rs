@@ -30,8 +30,6 @@ pub(crate) struct BillRow {
     pub(crate) decimals: u32,
     pub(crate) currency: String,
     pub(crate) tokens: Option<u64>,
-    /// What tells the row from others of its time, kind and model.
-    pub(crate) identity: String,
 }
 
 /// Reads a row with its form. A report of uses has several counts in one row, each of which becomes a row.
@@ -50,11 +48,6 @@ pub(crate) fn read_row(form: &Form, zone: &TimeZone, row: &dyn Fields) -> Result
     let Reading { model, kind, tier } = form.read_words(row);
     let currency = form.currency.iter().find_map(|name| text(name)).map(|text| text.trim().to_uppercase());
     let currency = currency.or_else(|| form.currency_is.clone()).unwrap_or_default();
-    let identity = form.account.iter().map(|name| row.get(name).unwrap_or_default()).chain(
-        // lines of one kind that differ in their description are several lines
-        form.patterns_fields().map(|name| row.get(name).unwrap_or_default()),
-    );
-    let identity = identity.collect::<Vec<String>>().join("\u{1f}");
     let base = BillRow {
         period,
         model,
@@ -64,24 +57,21 @@ pub(crate) fn read_row(form: &Form, zone: &TimeZone, row: &dyn Fields) -> Result
         decimals: 0,
         currency,
         tokens: None,
-        identity,
     };
     let Some(amount_field) = &form.amount else { return count_rows(form, row, &base) };
     let Some(amount) = text(amount_field) else { return Ok(Vec::new()) };
-    if base.currency.is_empty() {
-        return Err("the row names no currency".to_owned());
+    if base.currency.len() != 3 || !base.currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Err("the row names no currency in three letters".to_owned());
     }
     let scaled = parse_decimal(&amount).and_then(|amount| amount.checked_mul(parse_decimal(&form.amount_in)?));
     let scaled = scaled.ok_or_else(|| format!("`{amount_field}` is no decimal number"))?;
     let atto = to_atto(scaled).ok_or_else(|| format!("`{amount_field}` is too large"))?;
-    let tokens = match &form.tokens {
-        Some(count) => match (text(&count.field), count.one_is(row)) {
-            (Some(text), Some(one_is)) if base.kind.is_tokens() => Some(scale_count(&text, one_is)?),
-            _ => None,
-        },
-        None => None,
-    };
-    let is_credit = atto < 0 && base.kind == Kind::Other;
+    let count = form.tokens.as_ref().and_then(|count| Some((text(&count.field)?, count.one_is(row)?)));
+    // what is taken back has negative tokens
+    let is_credit =
+        atto < 0 && (kind.is_none() || count.as_ref().is_some_and(|(text, _)| text.trim().starts_with('-')));
+    let count = count.filter(|_| base.kind.is_tokens() && !is_credit);
+    let tokens = count.map(|(text, one_is)| scale_count(&text, one_is)).transpose()?;
     let decimals = scaled.normalize().scale();
     let mut rows = Vec::new();
     for credit in form.credits.iter().flat_map(|name| row.list(name)) {
@@ -121,18 +111,27 @@ fn scale_count(text: &str, one_is: &str) -> Result<u64, String> {
 /// two different numbers in two countries.
 fn parse_decimal(text: &str) -> Option<Decimal> {
     let text = text.trim();
-    let exact = || text.parse::<Decimal>().ok();
-    if text.contains(['e', 'E']) { Decimal::from_scientific(text).ok() } else { exact() }
+    if !text.contains(['e', 'E']) {
+        return text.parse().ok();
+    }
+    // a double whose last digits a decimal can't hold
+    let rounded = || format!("{:.18}", text.parse::<f64>().ok()?).parse().ok();
+    Decimal::from_scientific(text).ok().or_else(rounded)
 }
 
+/// In 1e-18. `None`: so large that sums of them might not fit.
 fn to_atto(amount: Decimal) -> Option<i128> {
-    Usd::parse_truncated(&amount.to_string()).map(|usd| usd.0)
+    let most = 1_000_000_000_000_000_000_000_000_000_000;
+    Usd::parse_truncated(&amount.to_string()).map(|usd| usd.0).filter(|atto| atto.abs() <= most)
 }
 
 /// A day with its time as seconds, in the zone.
 fn parse_day(text: &str, zone: &TimeZone) -> Option<DateTime> {
-    let text = text.trim().trim_end_matches(" UTC");
+    let text = text.trim();
     let at = |time: Timestamp| Some(time.to_zoned_datetime(zone.clone()).datetime());
+    if let Some(utc) = text.strip_suffix(" UTC") {
+        return at(utc.parse::<DateTime>().ok()?.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp());
+    }
     if let Some(seconds) = text.parse::<i64>().ok().filter(|_| text.len() > 8) {
         return at(Timestamp::from_second(seconds).ok()?);
     }

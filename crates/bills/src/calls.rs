@@ -1,8 +1,8 @@
 //! [`OwnCall`]: what tollgate says about one call: an index line of the vault, with its amount by kind of token. The
 //! amount is the line's own, whatever today's table says; the table only divides it.
 
-use super::amounts::share;
-use super::form::Kind;
+use super::amounts::scale;
+use super::form::{Kind, kind_of, normalize_model};
 use super::prices::Prices;
 use genai::usage::PriceBasis;
 use processors::cost::{CallPriceInput, list_unit_prices, price_call, price_difference};
@@ -12,6 +12,8 @@ use vault::object_names::parse_time;
 
 /// How far a call's own time may lie after its arrival, ns. Beyond that its clock is wrong, and the arrival counts.
 const MAX_CLOCK_LEAD: u64 = 300_000_000_000;
+/// 2020, Unix ns: a clock that shows an earlier time was never set.
+const EARLIEST: u64 = 1_577_836_800_000_000_000;
 
 /// The tokens of one kind in a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub(crate) struct OwnPart {
     pub(crate) tokens: u64,
     /// 1e-18 USD; negative in a correction.
     pub(crate) atto: i128,
+    /// What plans cover of it.
+    pub(crate) covered: i128,
     /// What the same tokens cost without contracts, if the table knows it.
     pub(crate) list_atto: Option<i128>,
 }
@@ -38,6 +42,8 @@ pub(crate) struct OwnCall<'r> {
     /// "" = standard.
     pub(crate) tier: String,
     pub(crate) status: OwnStatus,
+    /// Whether the line says which tokens of which model the amount is for.
+    pub(crate) has_basis: bool,
     pub(crate) parts: Vec<OwnPart>,
 }
 
@@ -61,7 +67,7 @@ impl<'r> OwnCall<'r> {
         let basis = tail.basis.as_ref();
         let arrived = parse_time(&tail.ingest_ts).map_or(0, |at| at.0);
         let own_time = basis.map(|basis| basis.time).or_else(|| parse_time(&tail.ts).map(|at| at.0)).unwrap_or(arrived);
-        let is_clock_off = arrived > 0 && own_time > arrived.saturating_add(MAX_CLOCK_LEAD);
+        let is_clock_off = arrived > 0 && !(EARLIEST..=arrived.saturating_add(MAX_CLOCK_LEAD)).contains(&own_time);
         let total = tail.cost_usd.as_deref().and_then(Usd::parse).unwrap_or_default();
         // only what a call costs on top of an earlier record has tokens of its own
         let basis = basis.filter(|basis| status != OwnStatus::Correction || basis.billed_before.is_some());
@@ -75,28 +81,29 @@ impl<'r> OwnCall<'r> {
             None => basis.and_then(|basis| basis.models.first()).or(tail.model.as_ref()).cloned().unwrap_or_default(),
         };
         let provider = prices.list.provider_key(named).or(found.as_ref().map(|found| found.provider)).unwrap_or(named);
+        let whole = || vec![OwnPart { kind: Kind::Tokens, tokens: 0, atto: total.0, covered: 0, list_atto: None }];
+        let mut parts = basis.map_or_else(whole, |basis| divide(basis, total, (table, prices)));
+        // what plans cover is taken from the first parts; its sum is exact
+        let mut covered = tail.covered_usd.as_deref().and_then(Usd::parse).unwrap_or_default().0;
+        for part in &mut parts {
+            part.covered = if covered >= 0 { covered.min(part.atto.max(0)) } else { covered.max(part.atto) };
+            covered = covered.saturating_sub(part.covered);
+        }
         Some(Self {
             tail,
             at: if is_clock_off { arrived } else { own_time },
             is_clock_off,
             provider: provider.to_owned(),
-            model: model.trim().to_lowercase(),
+            model: if found.is_some() { model.to_lowercase() } else { normalize_model(&model) },
             tier: tier.map(standard_tier).unwrap_or_default().to_owned(),
             status,
-            parts: basis.map_or_else(
-                || vec![OwnPart { kind: Kind::Tokens, tokens: 0, atto: total.0, list_atto: None }],
-                |basis| divide(basis, total, (table, prices)),
-            ),
+            has_basis: basis.is_some(),
+            parts,
         })
     }
 
     pub(crate) fn atto(&self) -> i128 {
         self.parts.iter().fold(0, |sum, part| sum.saturating_add(part.atto))
-    }
-
-    /// The part that plans cover, 1e-18 USD.
-    pub(crate) fn covered_atto(&self) -> i128 {
-        self.tail.covered_usd.as_deref().and_then(Usd::parse).unwrap_or_default().0
     }
 }
 
@@ -124,13 +131,14 @@ fn divide(basis: &PriceBasis, total: Usd, (table, prices): (&RateTable, &Prices)
             (Kind::Output, counts.output),
         ];
         let counts = counts.into_iter().filter(|(_, tokens)| *tokens > 0);
-        parts.extend(counts.map(|(kind, tokens)| OwnPart { kind, tokens, atto: 0, list_atto: None }));
+        parts.extend(counts.map(|(kind, tokens)| OwnPart { kind, tokens, atto: 0, covered: 0, list_atto: None }));
     }
     for one in &units {
         let part = OwnPart {
             kind: kind_of(one.unit),
             tokens: one.tokens,
             atto: amount_of(one.tokens, one.price),
+            covered: 0,
             list_atto: list_of(one.unit),
         };
         match parts.iter_mut().find(|known| known.kind == part.kind) {
@@ -148,7 +156,7 @@ fn divide(basis: &PriceBasis, total: Usd, (table, prices): (&RateTable, &Prices)
     };
     let fees = priced.map_or(0, |priced| priced.parts.fees.0);
     if fees != 0 {
-        parts.push(OwnPart { kind: Kind::Fee, tokens: 0, atto: fees, list_atto: Some(fees) });
+        parts.push(OwnPart { kind: Kind::Fee, tokens: 0, atto: fees, covered: 0, list_atto: Some(fees) });
     }
     fit_to(&mut parts, total.0);
     parts
@@ -161,42 +169,16 @@ fn fit_to(parts: &mut Vec<OwnPart>, total: i128) {
     if computed == total {
         return;
     }
-    // in 1e-18: more than any u64 has, so in steps of what fits
-    let whole = u64::try_from(computed.unsigned_abs() >> shift_of(computed)).unwrap_or(0);
     for part in parts.iter_mut() {
-        let own = u64::try_from(part.atto.unsigned_abs() >> shift_of(computed)).unwrap_or(0);
-        part.atto = share(total, own, whole);
+        part.atto = scale(total, part.atto, computed);
     }
     let rest = total.saturating_sub(sum(parts));
     match parts.iter_mut().max_by_key(|part| part.atto.unsigned_abs()) {
         Some(largest) => largest.atto = largest.atto.saturating_add(rest),
-        None => parts.push(OwnPart { kind: Kind::Tokens, tokens: 0, atto: total, list_atto: None }),
+        None => parts.push(OwnPart { kind: Kind::Tokens, tokens: 0, atto: total, covered: 0, list_atto: None }),
     }
-}
-
-/// By how many bits an amount has to be cut to fit into 63.
-fn shift_of(amount: i128) -> u32 {
-    (128 - amount.unsigned_abs().leading_zeros()).saturating_sub(63)
 }
 
 fn amount_of(tokens: u64, price: Usd) -> i128 {
     price.0.saturating_mul(i128::from(tokens))
-}
-
-/// The kind of a unit of the rate table.
-pub(crate) fn kind_of(unit: Unit) -> Kind {
-    match unit {
-        Unit::Input => Kind::Input,
-        Unit::InputAudio => Kind::InputAudio,
-        Unit::InputImage => Kind::InputImage,
-        Unit::InputVideo => Kind::InputVideo,
-        Unit::CacheRead | Unit::CacheReadAudio | Unit::CacheReadImage => Kind::CacheRead,
-        // by definition the price of the short time
-        Unit::CacheWrite | Unit::CacheWrite5m | Unit::CacheWrite30m => Kind::CacheWrite5m,
-        Unit::CacheWrite1h | Unit::CacheWrite12h => Kind::CacheWrite1h,
-        Unit::Output | Unit::OutputVideo | Unit::OutputCitation => Kind::Output,
-        Unit::OutputAudio => Kind::OutputAudio,
-        Unit::OutputImage => Kind::OutputImage,
-        Unit::Reasoning => Kind::Reasoning,
-    }
 }

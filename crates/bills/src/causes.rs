@@ -1,5 +1,6 @@
 //! [`reconcile`]: compares a bill with our sums and says why they differ. Each cause is an amount, and the causes of a
-//! line add up to its difference to the last digit; what no cause explains is a cause of its own.
+//! line add up to its difference to the last digit. A cause is named only on evidence: tokens that one side lacks, a
+//! ratio that lines of several days share, a price that the table lists. What is left is unexplained.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,24 +8,21 @@ use std::sync::Arc;
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 
-use super::amounts::{share, simplest_ratio, times_ratio};
+use super::amounts::{WHOLE, share, simplest_ratio, times_ratio};
 use super::bill::{Bill, BillCell};
 use super::bill_row::Period;
 use super::form::Kind;
-use super::own::{OwnCell, OwnSums, day_of};
+use super::own::{MAX_SHIFT, OwnCell, OwnSums, day_of};
 use super::prices::Prices;
-use rates::{CallCircumstances, RateQuery, Unit};
 
-/// A ratio of 1, in 1e-9.
-pub(crate) const WHOLE: u64 = 1_000_000_000;
-/// Hours by which a bill's days may be found to be shifted.
-const MAX_SHIFT: i8 = 14;
-/// Lines that must share a ratio of prices, before it counts as a discount.
-const MIN_SUPPORT: usize = 2;
-/// The same if the bill has no tokens, so that amounts alone are compared.
-const MIN_INFERRED_SUPPORT: usize = 3;
+/// Lines of days and models that must share a ratio of prices, before it counts as a discount.
+const MIN_SUPPORT: usize = 3;
+/// The part of an amount that may be rounded, if the amount is to be evidence for a ratio: 1 / 200.
+const MAX_NOISE: i128 = 200;
 /// Most ratios that are tried.
 const MAX_TRIALS: usize = 200;
+/// Days whose tokens must be equal, before a bill's days count as shifted.
+const MIN_EQUAL_DAYS: usize = 3;
 
 kernel::word_enum! {
     /// Why a bill differs from our sums.
@@ -35,7 +33,7 @@ kernel::word_enum! {
         NotBilled = "calls that are not on the bill",
         Unpriced = "calls without a price",
         Tier = "another tier",
-        Discount = "discount, or a price other than the table's",
+        Discount = "discount",
         Credit = "credits",
         Fee = "fees per use",
         Tax = "taxes",
@@ -56,13 +54,17 @@ pub(crate) struct Line {
     pub(crate) own: i128,
     pub(crate) causes: BTreeMap<Cause, i128>,
     pub(crate) bill_tokens: u64,
+    pub(crate) own_tokens: u64,
     pub(crate) unseen_tokens: u64,
+    /// What nothing explains, without signs: kinds of tokens don't offset each other.
+    pub(crate) unexplained: i128,
 }
 
 impl Line {
     fn new(period: Period, model: Arc<str>) -> Self {
-        let (bill, own, bill_tokens, unseen_tokens) = (0, 0, 0, 0);
-        Self { period, model, bill, own, causes: BTreeMap::new(), bill_tokens, unseen_tokens }
+        let (bill, own, bill_tokens, own_tokens, unseen_tokens, unexplained) = (0, 0, 0, 0, 0, 0);
+        let causes = BTreeMap::new();
+        Self { period, model, bill, own, causes, bill_tokens, own_tokens, unseen_tokens, unexplained }
     }
 
     pub(crate) fn difference(&self) -> i128 {
@@ -74,13 +76,21 @@ impl Line {
             let sum = self.causes.entry(cause).or_default();
             *sum = sum.saturating_add(atto);
         }
+        if cause == Cause::Unexplained {
+            self.unexplained = self.unexplained.saturating_add(atto.abs());
+        }
+    }
+
+    /// Adds what is left of a price: rounding within the tolerance, else unexplained.
+    fn add_rest(&mut self, rest: i128, tolerance: i128) {
+        self.add(if rest.abs() <= tolerance { Cause::Rounding } else { Cause::Unexplained }, rest);
     }
 }
 
 /// A ratio that several lines share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SharedRatio {
-    /// Of the bill's price to ours, in 1e-9.
+    /// Of the bill's price to ours, in 1e-9. Above [`WHOLE`] it explains nothing.
     pub(crate) ratio: u64,
     pub(crate) models: BTreeSet<Arc<str>>,
     /// The tier whose price the table lists at this ratio, for all its lines.
@@ -92,8 +102,10 @@ pub(crate) struct SharedRatio {
 pub(crate) struct Reconciliation {
     pub(crate) lines: Vec<Line>,
     pub(crate) ratios: Vec<SharedRatio>,
-    /// Hours by which the bill's days begin before those of its time zone.
-    pub(crate) shift: i8,
+    /// By how many quarters of an hour the bill's days begin before those of its time zone.
+    pub(crate) shift: i64,
+    /// A model of the bill and one of ours that have the same tokens on this number of days.
+    pub(crate) renamed: BTreeMap<(Arc<str>, Arc<str>), usize>,
 }
 
 impl Reconciliation {
@@ -113,44 +125,24 @@ struct Sides {
     own: BTreeMap<Arc<str>, OwnCell>,
 }
 
-/// What is left to compare, once both sides have the same tokens.
+/// A price to compare: both sides have the same tokens.
 struct PriceItem {
     line: usize,
     kind: Kind,
     expected: i128,
     billed: i128,
     tolerance: i128,
-    /// The bill has no tokens for it: whether both sides have the same calls is not known.
-    is_inferred: bool,
-    has_unpriced: bool,
 }
 
 type LineKey = (Period, Arc<str>);
+type OwnLines = BTreeMap<(LineKey, Kind, Arc<str>), OwnCell>;
 
 /// Compares. Our calls on days outside of the bill's are left out.
 pub(crate) fn reconcile(bill: &Bill, own: &OwnSums, prices: &Prices) -> Reconciliation {
     let shift = find_shift(bill, own);
     let declared = own_by_line(bill, own, 0);
-    let by_line = if shift == 0 { declared.clone() } else { own_by_line(bill, own, shift) };
-    let bill_kinds = kinds_by_model(bill.cells.keys().map(|key| (&key.model, key.kind)));
-    let own_kinds = kinds_by_model(own.cells.keys().map(|key| (&key.model, key.kind)));
-    let mut sides: BTreeMap<LineKey, BTreeMap<Kind, Sides>> = BTreeMap::new();
-    for (key, cell) in &bill.cells {
-        // ours have reasoning in their output, unless it has a price of its own
-        let kind = match key.kind {
-            Kind::Reasoning if !own_kinds.get(&key.model).is_some_and(|kinds| kinds.contains(&key.kind)) => {
-                Kind::Output
-            }
-            kind => kind,
-        };
-        let line = sides.entry((key.period, Arc::clone(&key.model))).or_default();
-        line.entry(kind).or_default().bill.entry(Arc::clone(&key.tier)).or_default().add(*cell);
-    }
-    for ((key, kind, tier), cell) in &by_line {
-        let kind = fold(*kind, bill_kinds.get(&key.1));
-        let line = sides.entry(key.clone()).or_default();
-        line.entry(kind).or_default().own.entry(Arc::clone(tier)).or_default().add(*cell);
-    }
+    let shifted = (shift != 0).then(|| own_by_line(bill, own, shift));
+    let mut sides = sides_by_line(bill, own, shifted.as_ref().unwrap_or(&declared));
     let mut declared_sums: BTreeMap<LineKey, i128> = BTreeMap::new();
     for ((key, ..), cell) in &declared {
         let sum = declared_sums.entry(key.clone()).or_default();
@@ -161,25 +153,47 @@ pub(crate) fn reconcile(bill: &Bill, own: &OwnSums, prices: &Prices) -> Reconcil
     for (key, kinds) in sides {
         let mut line = Line::new(key.0, Arc::clone(&key.1));
         for (kind, sides) in kinds {
-            compare(&mut line, kind, &sides, (bill, prices), |item| {
-                items.push(PriceItem { line: lines.len(), ..item })
-            });
+            let number = lines.len();
+            compare(&mut line, kind, &sides, (bill, prices), |item| items.push(PriceItem { line: number, ..item }));
         }
         let declared = declared_sums.get(&key).copied().unwrap_or(0);
-        let shifted = line.own.saturating_sub(declared);
+        let moved = line.own.saturating_sub(declared);
         line.own = declared;
-        line.add(Cause::TimeZone, shifted);
+        line.add(Cause::TimeZone, moved);
         lines.push(line);
     }
-    let ratios = explain_prices(&mut lines, &items, (bill, prices));
+    let ratios = explain_prices(&mut lines, items, (bill, prices));
     for line in &mut lines {
         let explained = line.causes.values().fold(0, |sum: i128, atto| sum.saturating_add(*atto));
-        let rest = line.difference().saturating_sub(explained);
-        // below a millionth of a millionth: what integer shares left over
-        let is_dust = rest.abs() < 1_000_000;
-        line.add(if is_dust { Cause::Rounding } else { Cause::Unexplained }, rest);
+        // what integer shares left over
+        line.add_rest(line.difference().saturating_sub(explained), 1_000_000);
     }
-    Reconciliation { lines, ratios, shift }
+    let renamed = find_renamed(&mut lines);
+    Reconciliation { lines, ratios, shift, renamed }
+}
+
+/// Both sides by line and kind. A kind of ours goes to the kind under which the bill has it, as far as it has kinds.
+fn sides_by_line(bill: &Bill, own: &OwnSums, by_line: &OwnLines) -> BTreeMap<LineKey, BTreeMap<Kind, Sides>> {
+    let bill_kinds = kinds_by_model(bill.cells.keys().map(|key| (&key.model, key.kind)));
+    let own_kinds = kinds_by_model(own.cells.keys().map(|key| (&key.model, key.kind)));
+    let mut sides: BTreeMap<LineKey, BTreeMap<Kind, Sides>> = BTreeMap::new();
+    for (key, cell) in &bill.cells {
+        // ours have reasoning in their output, unless it has a price of its own
+        let has_own = own_kinds.get(&key.model).is_some_and(|kinds| kinds.contains(&key.kind));
+        let kind = if key.kind == Kind::Reasoning && !has_own { Kind::Output } else { key.kind };
+        let line = sides.entry((key.period, Arc::clone(&key.model))).or_default();
+        line.entry(kind).or_default().bill.entry(Arc::clone(&key.tier)).or_default().add(*cell);
+    }
+    for ((key, kind, tier), cell) in by_line {
+        let billed = bill_kinds.get(&key.1);
+        let parents = std::iter::successors(Some(*kind), |kind| kind.parent());
+        let found = parents.into_iter().find(|kind| billed.is_some_and(|billed| billed.contains(kind)));
+        let line = sides.entry(key.clone()).or_default();
+        // a bill without tiers has all of them in one
+        let tier = if bill.has_tiers { Arc::clone(tier) } else { Arc::from("") };
+        line.entry(found.unwrap_or(*kind)).or_default().own.entry(tier).or_default().add(*cell);
+    }
+    sides
 }
 
 fn kinds_by_model<'k>(cells: impl Iterator<Item = (&'k Arc<str>, Kind)>) -> BTreeMap<Arc<str>, BTreeSet<Kind>> {
@@ -190,22 +204,15 @@ fn kinds_by_model<'k>(cells: impl Iterator<Item = (&'k Arc<str>, Kind)>) -> BTre
     kinds
 }
 
-/// The kind under which the bill has ours: itself, or the nearest that contains it.
-fn fold(kind: Kind, billed: Option<&BTreeSet<Kind>>) -> Kind {
-    let Some(billed) = billed else { return kind };
-    let parents = std::iter::successors(Some(kind), |kind| kind.parent());
-    parents.into_iter().find(|kind| billed.contains(kind)).unwrap_or(kind)
-}
-
-fn own_by_line(bill: &Bill, own: &OwnSums, shift: i8) -> BTreeMap<(LineKey, Kind, Arc<str>), OwnCell> {
-    let periods: BTreeMap<Date, Period> = bill.cells.keys().map(|key| (key.period.from, key.period)).collect();
-    let days = bill.days();
+fn own_by_line(bill: &Bill, own: &OwnSums, shift: i64) -> OwnLines {
+    let token_keys = bill.cells.keys().filter(|key| key.kind.is_tokens());
+    let periods: BTreeMap<Date, Period> = token_keys.map(|key| (key.period.from, key.period)).collect();
+    let (first, end) = bill.days;
     let mut known: BTreeMap<i64, Option<Period>> = BTreeMap::new();
-    let mut sums: BTreeMap<(LineKey, Kind, Arc<str>), OwnCell> = BTreeMap::new();
+    let mut sums = OwnLines::new();
     for (key, cell) in &own.cells {
         let period = *known.entry(key.bin).or_insert_with(|| {
-            let day = day_of(key.bin, &bill.zone, shift)?;
-            days.filter(|(first, end)| (*first..*end).contains(&day))?;
+            let day = day_of(key.bin, &bill.zone, shift).filter(|day| (first..end).contains(day))?;
             let around = periods.range(..=day).next_back().map(|(_, period)| *period).filter(|period| day < period.to);
             around.or_else(|| Some(Period { from: day, to: day.checked_add(1.day()).ok()? }))
         });
@@ -217,48 +224,35 @@ fn own_by_line(bill: &Bill, own: &OwnSums, shift: i8) -> BTreeMap<(LineKey, Kind
     sums
 }
 
-/// The shift of days that brings our tokens (or amounts, scaled) nearest to the bill's. 0 unless another one leaves
-/// less than half of the distance.
-fn find_shift(bill: &Bill, own: &OwnSums) -> i8 {
-    let is_daily = bill.cells.keys().all(|key| key.period.from.checked_add(1.day()).ok() == Some(key.period.to));
-    if !is_daily {
-        return 0;
+/// The shift of days at which our tokens equal the bill's on most days, if they hardly do without one. The first and
+/// the last day, of which a shift moves a part out of sight, are left out.
+fn find_shift(bill: &Bill, own: &OwnSums) -> i64 {
+    let is_daily = |period: Period| period.from.checked_add(1.day()).ok() == Some(period.to);
+    let mut billed: BTreeMap<LineKey, u64> = BTreeMap::new();
+    for (key, cell) in bill.cells.iter().filter(|(key, _)| key.kind.is_tokens() && is_daily(key.period)) {
+        let tokens = billed.entry((key.period, Arc::clone(&key.model))).or_default();
+        *tokens = tokens.saturating_add(cell.tokens);
     }
-    let size_of = |tokens: u64, atto: i128| if bill.has_tokens { i128::from(tokens) } else { atto / 1_000_000 };
-    let mut billed: BTreeMap<(Date, &Arc<str>), i128> = BTreeMap::new();
-    for (key, cell) in bill.cells.iter().filter(|(key, _)| key.kind.is_tokens()) {
-        let sum = billed.entry((key.period.from, &key.model)).or_default();
-        *sum = sum.saturating_add(size_of(cell.tokens, cell.atto));
-    }
-    let distance = |shift: i8| -> i128 {
-        let mut left = billed.clone();
-        let (mut ours, all) = (BTreeMap::new(), billed.values().fold(0_i128, |sum, size| sum.saturating_add(*size)));
-        let shifted = own_by_line(bill, own, shift);
-        for ((line, ..), cell) in shifted.iter().filter(|((_, kind, _), _)| kind.is_tokens()) {
-            let sum: &mut i128 = ours.entry(line.clone()).or_default();
-            *sum = sum.saturating_add(size_of(cell.tokens.saturating_add(cell.unpriced), cell.atto));
+    let (first, end) = bill.days;
+    billed.retain(|(period, _), tokens| period.from > first && period.to < end && *tokens > 0);
+    let count_equal = |shift: i64| {
+        let mut ours: BTreeMap<LineKey, u64> = BTreeMap::new();
+        for ((line, ..), cell) in own_by_line(bill, own, shift) {
+            let tokens = ours.entry(line).or_default();
+            *tokens = tokens.saturating_add(cell.tokens).saturating_add(cell.unpriced);
         }
-        let own_all = ours.values().fold(0_i128, |sum, size| sum.saturating_add(*size));
-        let mut distance = 0_i128;
-        for ((period, model), size) in &ours {
-            // a discount must not look like a shift
-            let scaled = if bill.has_tokens { *size } else { share(*size, clip(all), clip(own_all)) };
-            let billed = left.remove(&(period.from, model)).unwrap_or(0);
-            distance = distance.saturating_add(billed.saturating_sub(scaled).abs());
-        }
-        left.values().fold(distance, |sum, size| sum.saturating_add(size.abs()))
+        billed.iter().filter(|(line, tokens)| ours.get(line) == Some(tokens)).count()
     };
-    let unshifted = distance(0);
-    let others = (-MAX_SHIFT..=MAX_SHIFT).filter(|shift| *shift != 0);
-    let nearest = others.map(|shift| (distance(shift), shift.unsigned_abs(), shift)).min();
-    nearest.filter(|(distance, ..)| *distance < unshifted / 2).map_or(0, |(_, _, shift)| shift)
+    let unshifted = count_equal(0);
+    // time zones differ by whole half hours
+    let shifts = (-MAX_SHIFT..=MAX_SHIFT).filter(|shift| shift % 2 == 0 && *shift != 0);
+    let best = shifts.map(|shift| (count_equal(shift), std::cmp::Reverse(shift.abs()), shift)).max();
+    let is_clear = |equal: usize| equal >= MIN_EQUAL_DAYS && equal * 2 > billed.len() && unshifted * 10 <= equal;
+    best.filter(|(equal, ..)| is_clear(*equal)).map_or(0, |(_, _, shift)| shift)
 }
 
-fn clip(size: i128) -> u64 {
-    u64::try_from(size.max(0)).unwrap_or(u64::MAX)
-}
-
-/// Compares one kind: first which calls both sides have, then which tiers. The price is compared later.
+/// Compares one kind: first which tokens both sides have, tier by tier; then those of other tiers. Their prices are
+/// compared later.
 fn compare(
     line: &mut Line,
     kind: Kind,
@@ -271,158 +265,187 @@ fn compare(
     sides.own.values().for_each(|cell| own.add(*cell));
     line.bill = line.bill.saturating_add(billed.atto);
     line.own = line.own.saturating_add(own.atto);
+    line.bill_tokens = line.bill_tokens.saturating_add(billed.tokens);
+    line.own_tokens = line.own_tokens.saturating_add(own.tokens).saturating_add(own.unpriced);
     let direct = match kind {
         Kind::Fee => Some(Cause::Fee),
         Kind::Credit => Some(Cause::Credit),
         Kind::Discount => Some(Cause::Discount),
         Kind::Tax => Some(Cause::Tax),
         Kind::Other => Some(Cause::NotTokens),
+        // given free, or not there at all
+        _ if billed.atto == 0 && (billed.tokens > 0 || billed.rows == 0) => Some(Cause::NotBilled),
+        // nothing of it was seen
+        _ if billed.tokens == 0 && own == OwnCell::default() => Some(Cause::Unseen),
+        _ if billed.tokens == 0 && own.atto == 0 => Some(Cause::Unpriced),
         _ => None,
     };
     if let Some(cause) = direct {
         line.add(cause, billed.atto.saturating_sub(own.atto));
         return;
     }
-    let tolerance = bill.step.saturating_mul(i128::from(billed.rows.max(1)));
-    let item = |expected, billed, is_inferred| PriceItem {
-        line: 0,
-        kind,
-        expected,
-        billed,
-        tolerance,
-        is_inferred,
-        has_unpriced: own.unpriced > 0,
-    };
-    if billed.rows == 0 && billed.tokens == 0 {
-        return line.add(Cause::NotBilled, own.atto.saturating_neg());
-    }
+    // half a step a row, and what integer shares leave over
+    let tolerance = (bill.step / 2).saturating_mul(i128::from(billed.rows.max(1))).saturating_add(1_000);
+    let item = |expected, billed| PriceItem { line: 0, kind, expected, billed, tolerance };
     if billed.tokens == 0 {
-        return push(item(own.atto, billed.atto, true));
+        // amounts alone: whether both sides have the same calls is not known
+        return push(item(own.atto, billed.atto));
     }
-    line.bill_tokens = line.bill_tokens.saturating_add(billed.tokens);
-    let seen = own.tokens.saturating_add(own.unpriced);
-    let (missing, surplus) = (billed.tokens.saturating_sub(seen), seen.saturating_sub(billed.tokens));
-    line.unseen_tokens = line.unseen_tokens.saturating_add(missing);
-    let unseen = share(billed.atto, missing, billed.tokens);
-    let unpriced = share(billed.atto, own.unpriced.min(billed.tokens), billed.tokens);
-    let not_billed = share(own.atto, surplus.min(own.tokens), own.tokens);
-    line.add(Cause::Unseen, unseen);
-    line.add(Cause::Unpriced, unpriced);
-    line.add(Cause::NotBilled, not_billed.saturating_neg());
-    let compared = own.atto.saturating_sub(not_billed);
-    let expected = retier(compared, line, kind, sides, (bill, prices));
-    line.add(Cause::Tier, expected.saturating_sub(compared));
-    push(item(expected, billed.atto.saturating_sub(unseen).saturating_sub(unpriced), false));
-}
-
-/// What our amount would be with the tiers that the bill names.
-fn retier(own: i128, line: &Line, kind: Kind, sides: &Sides, (bill, prices): (&Bill, &Prices)) -> i128 {
-    if !bill.has_tiers {
-        return own;
-    }
-    let weigh = |mix: &mut dyn Iterator<Item = (&str, u64)>| {
-        let (mut all, mut weighed) = (0_u64, 0_u64);
-        for (tier, tokens) in mix {
-            let factor = tier_ratio(prices, (&bill.provider, &line.model), kind, tier, line.period).unwrap_or(WHOLE);
-            all = all.saturating_add(tokens);
-            weighed = weighed.saturating_add(clip(share(i128::from(tokens), factor, 1_000)));
+    let (model, day) = (Arc::clone(&line.model), line.period.from);
+    let weigh = |tier: &str, tokens: u64| {
+        let ratio = prices.tier_ratio(&bill.provider, &model, day, (kind, tier)).unwrap_or(WHOLE);
+        u64::try_from(times_ratio(i128::from(tokens).saturating_mul(1_000), ratio)).unwrap_or(u64::MAX)
+    };
+    let weigh_all = |mix: &mut dyn Iterator<Item = (&Arc<str>, u64)>| {
+        mix.fold((0_u64, 0_u64), |(all, weight), (tier, tokens)| {
+            (all.saturating_add(tokens), weight.saturating_add(weigh(tier, tokens)))
+        })
+    };
+    let (mut bill_left, mut own_left) = (sides.bill.clone(), sides.own.clone());
+    // if only the report of uses names tiers, they share the amount by their list prices
+    if bill_left.values().any(|cell| cell.rows == 0) {
+        let (_, weight) = weigh_all(&mut bill_left.iter().map(|(tier, cell)| (tier, cell.tokens)));
+        for (tier, cell) in &mut bill_left {
+            cell.atto = share(billed.atto, weigh(tier, cell.tokens), weight);
         }
-        // in thousandths of a millionth, as the tokens are multiplied
-        (clip(i128::from(all).saturating_mul(1_000_000)), weighed)
-    };
-    let (billed, billed_weighed) = weigh(&mut sides.bill.iter().map(|(tier, cell)| (&**tier, cell.tokens)));
-    let (own_all, own_weighed) = weigh(&mut sides.own.iter().map(|(tier, cell)| (&**tier, cell.tokens)));
-    if billed == billed_weighed && own_all == own_weighed {
-        return own;
     }
-    share(share(own, own_all, own_weighed), billed_weighed, billed)
+    let mut matched = (0_i128, 0_i128);
+    for (tier, cell) in &mut bill_left {
+        let Some(ours) = own_left.get_mut(tier) else { continue };
+        let unpriced = take(&mut cell.tokens, &mut cell.atto, ours.unpriced);
+        ours.unpriced = ours.unpriced.saturating_sub(unpriced.0);
+        line.add(Cause::Unpriced, unpriced.1);
+        let both = cell.tokens.min(ours.tokens);
+        matched.0 = matched.0.saturating_add(take(&mut cell.tokens, &mut cell.atto, both).1);
+        matched.1 = matched.1.saturating_add(take(&mut ours.tokens, &mut ours.atto, both).1);
+    }
+    if matched != (0, 0) {
+        push(item(matched.1, matched.0));
+    }
+    let (bill_tokens, bill_weight) = weigh_all(&mut bill_left.iter().map(|(tier, cell)| (tier, cell.tokens)));
+    let (own_tokens, own_weight) = weigh_all(&mut own_left.iter().map(|(tier, cell)| (tier, cell.tokens)));
+    let unpriced = own_left.values().fold(0_u64, |sum, cell| sum.saturating_add(cell.unpriced));
+    let (mut bill_atto, mut own_atto) = (0_i128, 0_i128);
+    bill_left.values().for_each(|cell| bill_atto = bill_atto.saturating_add(cell.atto));
+    own_left.values().for_each(|cell| own_atto = own_atto.saturating_add(cell.atto));
+    let (mut bill_tokens_left, mut own_tokens_left) = (bill_tokens, own_tokens);
+    line.add(Cause::Unpriced, take(&mut bill_tokens_left, &mut bill_atto, unpriced).1);
+    let both = bill_tokens_left.min(own_tokens);
+    if both > 0 {
+        let ours = take(&mut own_tokens_left, &mut own_atto, both).1;
+        let expected = share(share(ours, own_tokens, own_weight), bill_weight, bill_tokens);
+        line.add(Cause::Tier, expected.saturating_sub(ours));
+        push(item(expected, take(&mut bill_tokens_left, &mut bill_atto, both).1));
+    }
+    line.unseen_tokens = line.unseen_tokens.saturating_add(bill_tokens_left);
+    line.add(Cause::Unseen, bill_atto);
+    line.add(Cause::NotBilled, own_atto.saturating_neg());
 }
 
-/// The table's price in a tier, as a ratio of the standard price.
-fn tier_ratio(prices: &Prices, (provider, model): (&str, &str), kind: Kind, tier: &str, period: Period) -> Option<u64> {
-    if tier.is_empty() {
-        return Some(WHOLE);
-    }
-    let unit = Unit::ALL.iter().copied().find(|unit| super::calls::kind_of(*unit) == kind).unwrap_or(Unit::Input);
-    let noon = period.from.at(12, 0, 0, 0).to_zoned_datetime(jiff::tz::TimeZone::UTC).ok()?;
-    let time = u64::try_from(noon.timestamp().as_nanosecond()).ok()?;
-    let models = [model];
-    let price = |circumstances| {
-        let query = RateQuery { provider: Some(provider), models: &models, time, circumstances };
-        let row = prices.list.row(&query, 0).ok().filter(|row| !row.flags().context_unmatched)?;
-        row.price(unit).map(|(price, _)| price.0)
-    };
-    let standard = price(CallCircumstances::default())?;
-    let speed = (tier == "fast").then_some(tier);
-    let own = price(CallCircumstances { service_tier: speed.is_none().then_some(tier), speed, ..Default::default() })?;
-    simplest_ratio(own, own, standard).or_else(|| u64::try_from(own.checked_mul(i128::from(WHOLE))? / standard).ok())
-}
-
-/// Finds the ratios of prices that several lines share, and explains what they and rounding can.
-fn explain_prices(lines: &mut [Line], items: &[PriceItem], (bill, prices): (&Bill, &Prices)) -> Vec<SharedRatio> {
-    let (fitting, mut open): (Vec<&PriceItem>, Vec<&PriceItem>) = items.iter().partition(|item| item.fits(WHOLE));
-    // models whose bill has the table's price on several lines
-    let mut at_our_price: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-    for item in fitting {
-        let Some(line) = lines.get_mut(item.line) else { continue };
-        line.add(Cause::Rounding, item.billed.saturating_sub(item.expected));
-        *at_our_price.entry(Arc::clone(&line.model)).or_default() += usize::from(item.expected > 0);
-    }
-    open.sort_by_key(|item| std::cmp::Reverse(item.expected));
-    let (mut ratios, mut left): (Vec<SharedRatio>, Vec<&PriceItem>) = (Vec::new(), Vec::new());
-    while let Some(item) = open.first().copied() {
-        let (low, high) = (item.billed.saturating_sub(item.tolerance), item.billed.saturating_add(item.tolerance));
-        let found = simplest_ratio(low.max(0), high, item.expected).filter(|ratio| *ratio > 0);
-        let sharing = found.map_or(0, |ratio| open.iter().filter(|other| other.fits(ratio)).count());
-        let least = if item.is_inferred { MIN_INFERRED_SUPPORT } else { MIN_SUPPORT };
-        let Some(ratio) = found.filter(|_| sharing >= least && left.len() < MAX_TRIALS) else {
-            left.push(open.remove(0));
-            continue;
-        };
-        let (fitting, others) = open.into_iter().partition(|other| other.fits(ratio));
-        open = others;
-        ratios.push(explain_ratio(lines, &fitting, ratio, (bill, prices)));
-    }
-    for item in left.into_iter().filter(|item| item.is_inferred && item.billed > item.expected.max(0)) {
-        let Some(line) = lines.get_mut(item.line) else { continue };
-        // by amounts alone: more than the usual price of what we saw, if that is known
-        let shared = ratios.iter().find(|shared| shared.models.contains(&line.model)).map(|shared| shared.ratio);
-        let is_ours = at_our_price.get(&line.model).is_some_and(|lines| *lines >= MIN_INFERRED_SUPPORT);
-        let usual = shared.or((is_ours || item.expected == 0).then_some(WHOLE));
-        let Some(expected) = usual.map(|ratio| times_ratio(item.expected, ratio)) else { continue };
-        line.add(Cause::Discount, expected.saturating_sub(item.expected));
-        let more = item.billed.saturating_sub(expected);
-        line.add(if item.has_unpriced { Cause::Unpriced } else { Cause::Unseen }, more);
-    }
-    ratios
+/// Takes so many tokens, at most all, with their share of the amount.
+fn take(tokens: &mut u64, atto: &mut i128, wanted: u64) -> (u64, i128) {
+    let taken = wanted.min(*tokens);
+    let amount = if taken == *tokens { *atto } else { share(*atto, taken, *tokens) };
+    *tokens = tokens.saturating_sub(taken);
+    *atto = atto.saturating_sub(amount);
+    (taken, amount)
 }
 
 impl PriceItem {
     fn fits(&self, ratio: u64) -> bool {
         self.billed.saturating_sub(times_ratio(self.expected, ratio)).abs() <= self.tolerance
     }
+
+    /// Whether rounding is so small that the amount says something about a ratio.
+    fn is_evidence(&self) -> bool {
+        self.tolerance.saturating_mul(MAX_NOISE) <= self.expected
+    }
 }
 
-fn explain_ratio(
-    lines: &mut [Line],
-    items: &[&PriceItem],
-    ratio: u64,
-    (bill, prices): (&Bill, &Prices),
-) -> SharedRatio {
+/// Finds the ratios of prices that lines share, and explains with them, and with rounding, what they can.
+fn explain_prices(lines: &mut [Line], items: Vec<PriceItem>, (bill, prices): (&Bill, &Prices)) -> Vec<SharedRatio> {
+    let (fitting, mut open): (Vec<PriceItem>, Vec<PriceItem>) = items.into_iter().partition(|item| item.fits(WHOLE));
+    open.sort_by_key(|item| std::cmp::Reverse(item.expected));
+    let (mut ratios, mut left, mut trials) = (Vec::new(), fitting, 0);
+    while let Some(item) = open.first().filter(|item| item.is_evidence() && trials < MAX_TRIALS) {
+        trials += 1;
+        let (low, high) = (item.billed.saturating_sub(item.tolerance), item.billed.saturating_add(item.tolerance));
+        let found = simplest_ratio(low.max(0), high, item.expected).filter(|ratio| *ratio > 0);
+        let (sharing, others): (Vec<PriceItem>, Vec<PriceItem>) =
+            open.into_iter().partition(|other| found.is_some_and(|ratio| other.fits(ratio)));
+        open = others;
+        let support: BTreeSet<usize> = sharing.iter().filter(|item| item.is_evidence()).map(|item| item.line).collect();
+        match found {
+            Some(ratio) if support.len() >= MIN_SUPPORT => {
+                ratios.push(explain_ratio(lines, &sharing, ratio, (bill, prices)));
+                if ratio > WHOLE {
+                    left.extend(sharing);
+                }
+            }
+            _ if sharing.is_empty() => left.push(open.remove(0)),
+            // nothing explains the first; others may share another ratio
+            _ => {
+                let mut sharing = sharing.into_iter();
+                left.extend(sharing.next());
+                open.extend(sharing);
+                open.sort_by_key(|item| std::cmp::Reverse(item.expected));
+            }
+        }
+    }
+    for item in left.into_iter().chain(open) {
+        if let Some(line) = lines.get_mut(item.line) {
+            line.add_rest(item.billed.saturating_sub(item.expected), item.tolerance);
+        }
+    }
+    ratios
+}
+
+/// Explains prices by a ratio that they share. One above 1 is told, but explains nothing: the bill asks for more.
+fn explain_ratio(lines: &mut [Line], items: &[PriceItem], ratio: u64, (bill, prices): (&Bill, &Prices)) -> SharedRatio {
     let mut models = BTreeSet::new();
     let mut tiers: Vec<&'static str> = if bill.has_tiers { Vec::new() } else { vec!["batch", "flex", "priority"] };
     for item in items {
-        let Some(line) = lines.get_mut(item.line) else { continue };
+        let Some(line) = lines.get(item.line) else { continue };
         models.insert(Arc::clone(&line.model));
-        let of_line = (bill.provider.as_str(), &*line.model);
-        tiers.retain(|tier| tier_ratio(prices, of_line, item.kind, tier, line.period) == Some(ratio));
+        let listed = |tier: &str| {
+            prices.tier_ratio(&bill.provider, &line.model, line.period.from, (item.kind, tier)) == Some(ratio)
+        };
+        tiers.retain(|tier| listed(tier));
     }
     let tier = tiers.first().copied();
-    for item in items {
+    for item in items.iter().filter(|_| ratio < WHOLE) {
         let Some(line) = lines.get_mut(item.line) else { continue };
         let priced = times_ratio(item.expected, ratio);
         line.add(if tier.is_some() { Cause::Tier } else { Cause::Discount }, priced.saturating_sub(item.expected));
-        line.add(Cause::Rounding, item.billed.saturating_sub(priced));
+        line.add_rest(item.billed.saturating_sub(priced), item.tolerance);
     }
     SharedRatio { ratio, models, tier, lines: items.len() }
+}
+
+/// Finds models of the bill and of ours that have the same tokens on the same days: one model with two names. Their
+/// amounts are unexplained until an alias says so.
+fn find_renamed(lines: &mut [Line]) -> BTreeMap<(Arc<str>, Arc<str>), usize> {
+    let alone = |line: &Line| (line.bill_tokens == 0) != (line.own_tokens == 0);
+    let mut pairs: BTreeMap<(Period, u64), [Option<usize>; 2]> = BTreeMap::new();
+    for (number, line) in lines.iter().enumerate().filter(|(_, line)| alone(line)) {
+        let side = usize::from(line.bill_tokens == 0);
+        let pair = pairs.entry((line.period, line.bill_tokens.max(line.own_tokens))).or_default();
+        pair.get_mut(side).into_iter().for_each(|slot| *slot = Some(number));
+    }
+    let mut renamed = BTreeMap::new();
+    for pair in pairs.into_values() {
+        let [Some(billed), Some(own)] = pair else { continue };
+        let names =
+            [billed, own].map(|number| lines.get(number).map(|line| Arc::clone(&line.model)).unwrap_or_default());
+        let [billed_name, own_name] = names;
+        *renamed.entry((billed_name, own_name)).or_default() += 1;
+        for number in [billed, own] {
+            let Some(line) = lines.get_mut(number) else { continue };
+            for cause in [Cause::Unseen, Cause::NotBilled, Cause::Unpriced] {
+                let atto = line.causes.remove(&cause).unwrap_or(0);
+                line.add(Cause::Unexplained, atto);
+            }
+        }
+    }
+    renamed
 }

@@ -13,7 +13,7 @@ use super::bill::{Bill, RowFilter};
 use super::causes::reconcile;
 use super::focus::{self, FocusArgs};
 use super::forecast::{self, ForecastArgs};
-use super::form::load_forms;
+use super::form::{load_forms, normalize_model};
 use super::own::{IndexArgs, OwnSums, read_calls};
 use super::prices::{Prices, parse_month};
 use super::report::Report;
@@ -106,10 +106,10 @@ fn run_reconcile(args: &ReconcileArgs, prices: &Prices) -> Result<ExitStatus, Co
     let mut bill = Bill::read(&args.files, &forms, provider, args.time_zone.as_deref(), &filter)?;
     bill.name_models(prices);
     let convert = prices.converter(&bill.currency)?;
-    let first = bill.days().and_then(|(first, _)| first.checked_sub(2.days()).ok());
-    let first_day = first.map(|day| day.to_string()).unwrap_or_default();
+    let first_day = bill.days.0.checked_sub(2.days()).map(|day| day.to_string()).unwrap_or_default();
+    let span = bill.span().ok_or("the bill's days are too far away")?;
     let mut own = OwnSums::default();
-    read_calls(&args.index, prices, &first_day, &mut |call| own.add(&call, provider, &*convert))?;
+    read_calls(&args.index, prices, &first_day, &mut |call| own.add(&call, (provider, span), &*convert))?;
     let result = reconcile(&bill, &own, prices);
     let report = Report { bill: &bill, own: &own, result: &result, tolerance: args.tolerance };
     if args.json {
@@ -117,9 +117,7 @@ fn run_reconcile(args: &ReconcileArgs, prices: &Prices) -> Result<ExitStatus, Co
     } else {
         print(&report.text())?;
     }
-    if report.exceeds_tolerance() {
-        let percent = Usd(i128::from(args.tolerance).saturating_mul(100_000_000_000));
-        let problem = format!("more than {percent}% of the bill is unexplained (--tolerance)");
+    if let Some(problem) = report.problem() {
         print_notes("failed", [&problem]);
         return Ok(ExitStatus::Failed);
     }
@@ -135,7 +133,7 @@ fn parse_days(text: &str) -> Result<(Date, Date), CommandError> {
 fn parse_alias(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(word, model)| !word.trim().is_empty() && !model.trim().is_empty());
     let (word, model) = pair.ok_or("must be WORD=MODEL")?;
-    Ok((word.trim().to_lowercase(), model.trim().to_lowercase()))
+    Ok((normalize_model(word), model.trim().to_lowercase()))
 }
 
 /// A part of the whole, in 1e-9.

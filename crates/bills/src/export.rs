@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -16,7 +17,7 @@ use command::output::Progress;
 use kernel::files::describe_io_error;
 
 /// Most bytes of a row of CSV, or of a document of JSON, such as a page of an API.
-const MAX_PART: u64 = 64 << 20;
+const MAX_PART: u64 = 16 << 20;
 
 /// A file whose rows are read.
 struct Source {
@@ -32,7 +33,7 @@ impl Read for Source {
         let read = self.inner.read(into)?;
         self.pending.set(self.pending.get().saturating_add(read as u64));
         if self.pending.get() > MAX_PART {
-            return Err(std::io::Error::other("a row of CSV or a document of JSON has more than 64 MiB"));
+            return Err(std::io::Error::other("a row of CSV or a document of JSON has more than 16 MiB"));
         }
         self.all = self.all.saturating_add(read as u64);
         self.progress.show(|| format!("{} MB read", self.all / 1_000_000));
@@ -49,6 +50,10 @@ impl Fields for CsvRow<'_> {
     fn get(&self, name: &str) -> Option<String> {
         self.record.get(*self.columns.get(&name.to_lowercase())?).map(str::to_owned)
     }
+
+    fn text(&self) -> String {
+        self.record.iter().collect::<Vec<_>>().join("\u{1f}")
+    }
 }
 
 /// A row with the objects around it, from the inside out. Names are dotted for fields of objects in them.
@@ -61,6 +66,12 @@ impl Fields for JsonRow<'_> {
             as_text(found)
         };
         self.0.iter().find_map(find)
+    }
+
+    fn text(&self) -> String {
+        let outer = self.0.iter().skip(1).filter_map(|object| object.as_object()).flatten();
+        let outer = outer.filter_map(|(name, value)| Some(format!("{name}={}", as_text(value)?)));
+        self.0.first().map(|row| row.to_string()).into_iter().chain(outer).collect::<Vec<_>>().join("\u{1f}")
     }
 
     fn list(&self, name: &str) -> Vec<String> {
@@ -170,25 +181,38 @@ fn read_json<'f>(reader: BufReader<Source>, forms: &'f [Form], visit: &mut Visit
         })?;
         pending.set(0);
         let documents = document.as_array().map_or(std::slice::from_ref(&document), Vec::as_slice);
-        let rows_of = |form: &Form| documents.iter().flat_map(|one| rows_in(vec![one], &form.rows)).collect::<Vec<_>>();
         if found.is_none() {
-            let json = || forms.iter().filter(|form| form.shape == Shape::Json);
-            found = json().find(|form| rows_of(form).first().is_some_and(|row| form.fits(row)));
+            let has_row = |form: &&Form| {
+                let mut is_form = false;
+                let mut visit_first = |row: &JsonRow<'_>| {
+                    is_form = form.fits(row);
+                    ControlFlow::Break(())
+                };
+                documents.iter().any(|one| rows_in(&[one], &form.rows, &mut visit_first).is_break()) && is_form
+            };
+            found = forms.iter().filter(|form| form.shape == Shape::Json).find(has_row);
         }
-        if let Some(form) = found {
-            rows_of(form).iter().try_for_each(|row| visit(form, row))?;
+        let Some(form) = found else { continue };
+        let mut visit_row = |row: &JsonRow<'_>| visit(form, row).map_or_else(ControlFlow::Break, ControlFlow::Continue);
+        for one in documents {
+            if let ControlFlow::Break(problem) = rows_in(&[one], &form.rows, &mut visit_row) {
+                return Err(problem);
+            }
         }
     }
     // a page may have no rows
     found.ok_or_else(|| format!("the export has no rows, or {}", no_form(forms)))
 }
 
-/// The rows below an object by the names of the arrays on the way; each with the objects around it.
-fn rows_in<'v>(objects: Vec<&'v Value>, path: &str) -> Vec<JsonRow<'v>> {
+/// Visits the rows below an object by the names of the arrays on the way; each with the objects around it.
+fn rows_in<B>(objects: &[&Value], path: &str, visit: &mut dyn FnMut(&JsonRow<'_>) -> ControlFlow<B>) -> ControlFlow<B> {
     if path.is_empty() {
-        return vec![JsonRow(objects)];
+        return visit(&JsonRow(objects.to_vec()));
     }
     let (array, rest) = path.split_once('.').unwrap_or((path, ""));
-    let elements = objects.first().and_then(|object| object.get(array)?.as_array()).into_iter().flatten();
-    elements.flat_map(|element| rows_in([vec![element], objects.clone()].concat(), rest)).collect()
+    let elements = objects.first().and_then(|object| object.get(array)?.as_array());
+    for element in elements.into_iter().flatten() {
+        rows_in(&[&[element], objects].concat(), rest, visit)?;
+    }
+    ControlFlow::Continue(())
 }

@@ -74,32 +74,23 @@ pub(crate) fn run(args: &FocusArgs, prices: &Prices) -> Result<ExitStatus, Comma
     let convert = prices.converter(&currency)?;
     let teams = args.teams.as_deref().map(read_teams).transpose()?.unwrap_or_default();
     let mut rows: BTreeMap<RowKey, RowSum> = BTreeMap::new();
-    let (mut unpriced, mut without_rate, mut is_full) = (0_u64, 0_u64, false);
+    let mut unpriced = 0_u64;
     let first_day = first.checked_sub(1.day()).map(|day| day.to_string()).unwrap_or_default();
     read_calls(&args.index, prices, &first_day, &mut |call| {
-        let Some(day) = day_of_time(call.at).filter(|day| (first..=last).contains(day)) else { return };
+        let Some(day) = day_of_time(call.at).filter(|day| (first..=last).contains(day)) else { return Ok(()) };
         unpriced += u64::from(call.status == OwnStatus::Unpriced);
         if call.status == OwnStatus::Unpriced {
-            return;
+            return Ok(());
         }
-        match rows_of(&call, day, &teams, &*convert) {
-            None => without_rate += 1,
-            Some(parts) => {
-                for (key, sum) in parts {
-                    is_full |= rows.len() >= MAX_ROWS && !rows.contains_key(&key);
-                    if !is_full {
-                        rows.entry(key).or_default().add(sum);
-                    }
-                }
-            }
+        let parts = rows_of(&call, day, &teams, &*convert);
+        for (key, sum) in parts.ok_or_else(|| format!("a call is older than the first exchange rate of {currency}"))? {
+            rows.entry(key).or_default().add(sum);
         }
+        if rows.len() <= MAX_ROWS {
+            return Ok(());
+        }
+        Err(format!("more than {MAX_ROWS} rows: write one file for each --account or --tenant"))
     })?;
-    if is_full {
-        return Err(format!("more than {MAX_ROWS} rows: write one file for each --account or --tenant").into());
-    }
-    if without_rate > 0 {
-        return Err(format!("{without_rate} calls are older than the first exchange rate of {currency}").into());
-    }
     let text = as_csv(&rows, first, &currency)?;
     print(&text)?;
     if unpriced > 0 {
@@ -127,19 +118,14 @@ pub(crate) fn rows_of(
     convert: &(dyn Fn(i128, u64) -> Option<i128> + Sync),
 ) -> Option<Vec<(RowKey, RowSum)>> {
     let is_covered = call.tail.billing.is_some();
-    let mut covered = call.covered_atto();
-    let is_adjustment = call.status == OwnStatus::Correction;
     let mut rows = Vec::new();
-    for OwnPart { kind, tokens, atto, list_atto } in &call.parts {
-        // what a plan covers is taken from the first parts; their sum is exact
-        let own_covered = if covered >= 0 { covered.min((*atto).max(0)) } else { covered.max(*atto) };
-        covered = covered.saturating_sub(own_covered);
-        let (list_usd, billed_usd) = (list_atto.unwrap_or(*atto), atto.saturating_sub(own_covered));
+    for OwnPart { kind, tokens, atto, covered, list_atto } in &call.parts {
+        let (list_usd, billed_usd) = (list_atto.unwrap_or(*atto), atto.saturating_sub(*covered));
         let [list, contracted, billed] = [list_usd, *atto, billed_usd].map(|amount| convert(amount, call.at));
         let (list, contracted, billed) = (list?, contracted?, billed?);
         // the fees of a call are one use
         let quantity = if *kind == Kind::Fee { 1 } else { *tokens };
-        let is_adjustment = is_adjustment || quantity == 0;
+        let is_adjustment = call.status == OwnStatus::Correction || quantity == 0;
         let per_one = |amount: i128| amount / i128::from(quantity.max(1));
         let prices = (!is_adjustment).then(|| [list, contracted, list_usd, *atto].map(per_one));
         let key = RowKey {
@@ -200,7 +186,9 @@ fn read_teams(path: &Path) -> Result<HashMap<String, String>, CommandError> {
 
 /// A text that no spreadsheet takes for a formula (OWASP, CSV injection).
 fn plain(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+    const SIGNS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+    let is_formula = text.trim_start().starts_with(SIGNS) || text.starts_with(char::is_whitespace);
+    if is_formula { format!("'{text}") } else { text.to_owned() }
 }
 
 pub(crate) fn as_csv(rows: &BTreeMap<RowKey, RowSum>, first: Date, currency: &str) -> Result<String, CommandError> {

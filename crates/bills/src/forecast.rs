@@ -80,6 +80,7 @@ pub(crate) fn run(args: &ForecastArgs, prices: &Prices) -> Result<ExitStatus, Co
             sum.atto = sum.atto.saturating_add(call.atto());
             sum.unpriced += u64::from(call.status == OwnStatus::Unpriced);
         }
+        Ok(())
     })?;
     if args.json {
         print_json(&serde_json::to_string_pretty(&as_json(first, &time, &tenants)).unwrap_or_default())?;

@@ -2,15 +2,19 @@
 //! fields, or a file of the user's); `export` reads files with them, and nothing else knows a vendor's columns.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use serde::Deserialize;
 
 use kernel::files::{describe_io_error, read_text};
+use rates::Unit;
 
 const BUILTIN: &str = include_str!("../../../config/bills.yaml");
+/// Most different rows whose words are remembered.
+const MAX_KNOWN: usize = 20_000;
 /// Longest name of a model, characters.
 const MAX_MODEL: usize = 128;
 /// Largest file of forms, bytes.
@@ -119,6 +123,14 @@ struct Skip {
     unless: Vec<String>,
 }
 
+/// The field that names the vendor in a file of several, and the rate table's providers by its words.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vendors {
+    field: String,
+    words: BTreeMap<String, String>,
+}
+
 fn one() -> String {
     "1".to_owned()
 }
@@ -139,8 +151,6 @@ pub(crate) struct Form {
     pub(crate) time_zone: String,
     pub(crate) start: String,
     pub(crate) end: Option<String>,
-    #[serde(default)]
-    pub(crate) account: Vec<String>,
     #[serde(default)]
     pub(crate) currency: Vec<String>,
     pub(crate) currency_is: Option<String>,
@@ -165,11 +175,18 @@ pub(crate) struct Form {
     /// Amounts of credits in the row.
     pub(crate) credits: Option<String>,
     skip: Option<Skip>,
+    vendors: Option<Vendors>,
+    /// What was read from words before: exports have millions of rows with the same ones.
+    #[serde(skip)]
+    known: RefCell<HashMap<String, Reading>>,
 }
 
 /// The fields of a row by name.
 pub(crate) trait Fields {
     fn get(&self, name: &str) -> Option<String>;
+
+    /// All of the row, to recognise it again.
+    fn text(&self) -> String;
 
     /// The texts of a field of the objects in an array, named `array.field`.
     fn list(&self, _name: &str) -> Vec<String> {
@@ -230,57 +247,79 @@ impl Form {
         self.needs.iter().all(|name| row.get(name).is_some())
     }
 
-    /// Whether the row belongs to another service.
-    pub(crate) fn skips(&self, row: &dyn Fields) -> bool {
-        self.skip.as_ref().is_some_and(|skip| {
+    /// Whether the row belongs to another service or vendor.
+    pub(crate) fn skips(&self, row: &dyn Fields, provider: &str) -> bool {
+        let is_other_service = |skip: &Skip| {
             let texts = skip.fields.iter().filter_map(|name| row.get(name));
             let is_ours = |text: &str| skip.unless.iter().any(|word| text.contains(&word.to_lowercase()));
             !texts.into_iter().any(|text| is_ours(&text.to_lowercase()))
-        })
+        };
+        let is_other_vendor = |vendors: &Vendors| {
+            let word = row.get(&vendors.field).unwrap_or_default().trim().to_lowercase();
+            vendors.words.get(&word).is_some_and(|vendor| vendor != provider)
+        };
+        self.skip.as_ref().is_some_and(is_other_service) || self.vendors.as_ref().is_some_and(is_other_vendor)
     }
 
     /// Model, kind and tier of a row.
     pub(crate) fn read_words(&self, row: &dyn Fields) -> Reading {
-        let field = |name: &Option<String>| {
-            let text = row.get(name.as_deref()?)?.trim().to_lowercase();
-            Some(text).filter(|text| !text.is_empty())
-        };
-        let named = self.model.iter().find_map(|name| row.get(name).filter(|text| !text.trim().is_empty()));
-        let mut model = named.map(|text| text.trim().to_lowercase()).unwrap_or_default();
-        let mut kind = field(&self.kind).and_then(|word| self.kinds.get(&word).copied());
-        let mut tier = field(&self.tier).and_then(|word| self.tiers.get(&word).cloned());
+        let fields = self.patterns.iter().flat_map(|pattern| &pattern.fields);
+        let fields = fields.chain(&self.kind).chain(&self.tier).chain(&self.model);
+        let words = fields.map(|name| row.get(name).unwrap_or_default()).collect::<Vec<_>>().join("\u{1f}");
+        if let Some(known) = self.known.borrow().get(&words) {
+            return known.clone();
+        }
+        let reading = self.read_new_words(row);
+        let mut known = self.known.borrow_mut();
+        if known.len() < MAX_KNOWN {
+            known.insert(words, reading.clone());
+        }
+        reading
+    }
+
+    fn read_new_words(&self, row: &dyn Fields) -> Reading {
+        let word = |text: &str| Some(text.trim().to_lowercase()).filter(|word| !word.is_empty());
+        let field = |name: &String| word(&row.get(name)?);
+        let mut model = self.model.iter().find_map(field);
+        let mut kind = self.kind.as_ref().and_then(field).and_then(|word| self.kinds.get(&word).copied());
+        let mut tier = self.tier.as_ref().and_then(field).and_then(|word| self.tiers.get(&word).cloned());
         let texts = self.patterns.iter().flat_map(|pattern| pattern.fields.iter().map(move |name| (pattern, name)));
         for (pattern, name) in texts {
             let (Some(regex), Some(text)) = (&pattern.compiled, row.get(name)) else { continue };
             let mut captures = regex.create_captures();
             regex.captures(&*text, &mut captures);
-            let group = |name: &str| {
-                let found = captures.get_group_by_name(name).and_then(|span| text.get(span.range()));
-                found.map(|word| word.trim().to_lowercase()).filter(|word| !word.is_empty())
-            };
-            if model.is_empty() {
-                model = group("model").unwrap_or_default();
-            }
+            let group = |name: &str| word(text.get(captures.get_group_by_name(name)?.range())?);
+            model = model.or_else(|| group("model"));
             kind = kind.or_else(|| group("kind").and_then(|word| self.kinds.get(&word).copied()));
             tier = tier.or_else(|| group("tier").and_then(|word| self.tiers.get(&word).cloned()));
         }
-        model = model.split([' ', '_', '\t']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
-        model = model.chars().take(MAX_MODEL).collect();
-        if let Some(id) = self.models.get(&model) {
-            model.clone_from(id);
-        }
-        Reading { model, kind, tier }
+        let model = normalize_model(&model.unwrap_or_default());
+        Reading { model: self.models.get(&model).cloned().unwrap_or(model), kind, tier }
     }
+}
 
-    /// Fields whose text tells rows apart that are alike otherwise.
-    pub(crate) fn patterns_fields(&self) -> impl Iterator<Item = &str> {
-        let texts = self.patterns.iter().flat_map(|pattern| &pattern.fields).map(String::as_str);
-        texts.chain(self.kind.as_deref()).chain(self.tier.as_deref()).chain(self.model.iter().map(String::as_str))
-    }
+/// A model's name in lower case, with `-` for blanks and `_`: exports and telemetry write one model in all of these.
+pub(crate) fn normalize_model(name: &str) -> String {
+    let name = name.to_lowercase();
+    let parts = name.split(|c: char| c == '_' || c.is_whitespace()).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join("-").chars().take(MAX_MODEL).collect()
+}
 
-    /// Whether rows of this form have amounts of money.
-    pub(crate) fn has_amounts(&self) -> bool {
-        self.amount.is_some()
+/// The kind of a unit of the rate table.
+pub(crate) fn kind_of(unit: Unit) -> Kind {
+    match unit {
+        Unit::Input => Kind::Input,
+        Unit::InputAudio => Kind::InputAudio,
+        Unit::InputImage => Kind::InputImage,
+        Unit::InputVideo => Kind::InputVideo,
+        Unit::CacheRead | Unit::CacheReadAudio | Unit::CacheReadImage => Kind::CacheRead,
+        // by definition the price of the short time
+        Unit::CacheWrite | Unit::CacheWrite5m | Unit::CacheWrite30m => Kind::CacheWrite5m,
+        Unit::CacheWrite1h | Unit::CacheWrite12h => Kind::CacheWrite1h,
+        Unit::Output | Unit::OutputVideo | Unit::OutputCitation => Kind::Output,
+        Unit::OutputAudio => Kind::OutputAudio,
+        Unit::OutputImage => Kind::OutputImage,
+        Unit::Reasoning => Kind::Reasoning,
     }
 }
 

@@ -19,8 +19,14 @@ use command::runtime::block_on;
 
 /// Length of a bin, seconds: all time zones differ by whole ones.
 const BIN_SECONDS: i64 = 900;
+/// By how much a bill's days may be found to be shifted, seconds.
+const MARGIN_SECONDS: u64 = 14 * 3_600;
+/// The same in bins.
+pub(crate) const MAX_SHIFT: i64 = 56;
 /// Most sums that are kept.
 const MAX_SUMS: usize = 5_000_000;
+/// Most models without a price that are named.
+const MAX_UNPRICED: usize = 1_000;
 
 /// Which lines of a vault's index are read.
 #[derive(Args)]
@@ -43,27 +49,29 @@ pub(crate) fn read_calls(
     args: &IndexArgs,
     prices: &Prices,
     first_day: &str,
-    visit: &mut (dyn FnMut(OwnCall<'_>) + Send),
+    visit: &mut (dyn FnMut(OwnCall<'_>) -> Result<(), String> + Send),
 ) -> Result<(), CommandError> {
     let location = args.access.location(&args.store, None);
-    let (mut progress, mut lines) = (Progress::default(), 0_u64);
+    let (mut progress, mut lines, mut refused) = (Progress::default(), 0_u64, Ok(()));
     let mut on_row = |_: &str, row: vault::index_row::IndexRow| {
         lines += 1;
         progress.show(|| format!("{lines} lines of the index read"));
-        if args.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
+        if refused.is_ok()
+            && args.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
             && let Some(call) = OwnCall::read(&row, prices)
         {
-            visit(call);
+            refused = visit(call);
         }
     };
-    block_on(async {
+    let read = block_on(async {
         let vault = Vault::from_location(&location)?;
         let account = args.account.as_deref();
         let is_day = |day: &str| day >= first_day;
         let unreadable = each_row(&vault, account, &is_day, IndexLines::All, &mut on_row).await?.unreadable;
         // a sum that lacks lines would look complete
         if unreadable.is_empty() { Ok(()) } else { Err(CommandError::Failed(unreadable.join("\n"))) }
-    })
+    });
+    read.and(refused.map_err(CommandError::Failed))
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,57 +100,67 @@ pub(crate) struct OwnKey {
     pub(crate) tier: Arc<str>,
 }
 
-/// Our calls of one provider.
+/// Our calls of one provider on the days of a bill, and half a day around them.
 #[derive(Default)]
 pub(crate) struct OwnSums {
     pub(crate) cells: BTreeMap<OwnKey, OwnCell>,
+    /// Calls on the bill's days, as all numbers below.
     pub(crate) calls: u64,
     /// Calls without a price, by model.
     pub(crate) unpriced: BTreeMap<Arc<str>, u64>,
     pub(crate) clock_off: u64,
+    /// Amounts that plans cover, which no bill has, 1e-18 USD, and the number of calls.
+    pub(crate) covered: (i128, u64),
     /// Corrections that name no model, 1e-18 USD, and their number.
-    pub(crate) loose_corrections: (i128, u64),
-    pub(crate) is_incomplete: bool,
+    pub(crate) corrections: (i128, u64),
 }
 
 impl OwnSums {
-    /// Adds a call if it is the provider's. `convert` turns USD into the bill's currency.
+    /// Adds a call if it is the provider's. `span`: begin and end of the bill's days, Unix seconds. `convert` turns USD
+    /// into the bill's currency.
+    ///
+    /// # Errors
+    /// There is no exchange rate for the call's day, or there are too many sums.
     pub(crate) fn add(
         &mut self,
         call: &OwnCall<'_>,
-        provider: &str,
+        (provider, span): (&str, (u64, u64)),
         convert: &(dyn Fn(i128, u64) -> Option<i128> + Sync),
-    ) {
-        if call.status == OwnStatus::Correction && call.provider.is_empty() {
-            self.loose_corrections.0 = self.loose_corrections.0.saturating_add(call.atto());
-            self.loose_corrections.1 += 1;
-            return;
+    ) -> Result<(), String> {
+        let second = call.at / 1_000_000_000;
+        let is_near = second.saturating_add(MARGIN_SECONDS) >= span.0 && second < span.1.saturating_add(MARGIN_SECONDS);
+        let may_be_ours = call.provider == provider || (call.provider.is_empty() && !call.has_basis);
+        if !is_near || !may_be_ours {
+            return Ok(());
         }
-        if call.provider != provider {
-            return;
+        let counts = u64::from((span.0..span.1).contains(&second));
+        if !call.has_basis && call.status == OwnStatus::Correction {
+            self.corrections.0 = self.corrections.0.saturating_add(call.atto().saturating_mul(counts.into()));
+            self.corrections.1 += counts;
+            return Ok(());
         }
         let model: Arc<str> = call.model.as_str().into();
         let is_unpriced = call.status == OwnStatus::Unpriced;
-        self.calls += u64::from(call.status != OwnStatus::Correction);
-        self.clock_off += u64::from(call.is_clock_off);
-        if is_unpriced && self.unpriced.len() < 1_000 {
-            *self.unpriced.entry(Arc::clone(&model)).or_default() += 1;
+        let covered = call.parts.iter().fold(0_i128, |sum, part| sum.saturating_add(part.covered));
+        self.covered.0 = self.covered.0.saturating_add(covered.saturating_mul(counts.into()));
+        self.covered.1 += if covered != 0 { counts } else { 0 };
+        self.calls += if call.status == OwnStatus::Correction { 0 } else { counts };
+        self.clock_off += if call.is_clock_off { counts } else { 0 };
+        if is_unpriced && self.unpriced.len() < MAX_UNPRICED {
+            *self.unpriced.entry(Arc::clone(&model)).or_default() += counts;
         }
-        let bin = i64::try_from(call.at / 1_000_000_000).unwrap_or(0).div_euclid(BIN_SECONDS);
-        for part in &call.parts {
-            let tier = call.tier.as_str().into();
-            let key = OwnKey { bin, model: Arc::clone(&model), kind: part.kind, tier };
+        let bin = i64::try_from(second).unwrap_or(0).div_euclid(BIN_SECONDS);
+        for part in call.parts.iter().filter(|part| part.covered == 0 || part.covered != part.atto) {
+            let key = OwnKey { bin, model: Arc::clone(&model), kind: part.kind, tier: call.tier.as_str().into() };
             if self.cells.len() >= MAX_SUMS && !self.cells.contains_key(&key) {
-                self.is_incomplete = true;
-                continue;
+                return Err(format!("more than {MAX_SUMS} sums: give --account or --tenant, or fewer --days"));
             }
-            let Some(atto) = convert(part.atto, call.at) else {
-                self.is_incomplete = true;
-                continue;
-            };
+            let atto = convert(part.atto.saturating_sub(part.covered), call.at);
+            let atto = atto.ok_or("a call is older than the first exchange rate, so it has no amount to compare")?;
             let (tokens, unpriced) = if is_unpriced { (0, part.tokens) } else { (part.tokens, 0) };
             self.cells.entry(key).or_default().add(OwnCell { tokens, unpriced, atto });
         }
+        Ok(())
     }
 }
 
@@ -152,8 +170,8 @@ pub(crate) fn day_of_time(at: u64) -> Option<Date> {
     Some(time.to_zoned_datetime(TimeZone::UTC).date())
 }
 
-/// The day of a bin, if days begin `shift` hours before those of the zone.
-pub(crate) fn day_of(bin: i64, zone: &TimeZone, shift: i8) -> Option<Date> {
-    let seconds = bin.checked_mul(BIN_SECONDS)?.checked_add(i64::from(shift) * 3_600)?;
+/// The day of a bin, if days begin `shift` bins before those of the zone.
+pub(crate) fn day_of(bin: i64, zone: &TimeZone, shift: i64) -> Option<Date> {
+    let seconds = bin.checked_add(shift)?.checked_mul(BIN_SECONDS)?;
     Some(Timestamp::from_second(seconds).ok()?.to_zoned_datetime(zone.clone()).date())
 }

@@ -1,9 +1,12 @@
 //! [`Prices`]: what the commands need of a configuration, which only the root package can read.
 
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
+use super::amounts::WHOLE;
+use super::form::{Kind, kind_of};
 use command::error::CommandError;
-use rates::{Exchange, RateTable, RateTables, Usd};
+use rates::{CallCircumstances, Exchange, RateQuery, RateTable, RateTables, Unit, Usd};
 
 /// The prices that divide amounts by kind of token.
 pub struct Prices {
@@ -38,4 +41,38 @@ pub(crate) fn parse_month(text: &str) -> Result<(Date, Date), CommandError> {
     let first = format!("{text}-01").parse::<Date>().ok().filter(|_| text.len() == 7);
     let first = first.ok_or_else(|| CommandError::Usage("--month must be a month such as 2026-11".to_owned()))?;
     Ok((first, first.last_of_month()))
+}
+
+impl Prices {
+    /// The rate table's id of a model that a bill names, in lower case.
+    pub(crate) fn find_model(&self, provider: &str, model: &str, day: Date) -> Option<String> {
+        let (models, query) = ([model], CallCircumstances::default());
+        let query = RateQuery { provider: Some(provider), models: &models, time: noon(day)?, circumstances: query };
+        self.tables.common().row(&query, 0).ok().map(|row| row.model().to_lowercase())
+    }
+
+    /// The list price of one token in a tier, as a ratio of the standard price, in 1e-9. `None`: not listed.
+    pub(crate) fn tier_ratio(&self, provider: &str, model: &str, day: Date, (kind, tier): (Kind, &str)) -> Option<u64> {
+        if tier.is_empty() {
+            return Some(WHOLE);
+        }
+        let unit = Unit::ALL.iter().copied().find(|unit| kind_of(*unit) == kind).unwrap_or(Unit::Input);
+        let (models, time) = ([model], noon(day)?);
+        let price = |circumstances| {
+            let query = RateQuery { provider: Some(provider), models: &models, time, circumstances };
+            let row = self.list.row(&query, 0).ok().filter(|row| !row.flags().context_unmatched)?;
+            row.price(unit).map(|(price, _)| price.0)
+        };
+        let speed = (tier == "fast").then_some(tier);
+        let service_tier = speed.is_none().then_some(tier);
+        let standard = price(CallCircumstances::default()).filter(|price| *price > 0)?;
+        let own = price(CallCircumstances { service_tier, speed, ..CallCircumstances::default() })?;
+        u64::try_from(own.checked_mul(i128::from(WHOLE))? / standard).ok()
+    }
+}
+
+/// The middle of a day, UTC, Unix ns: prices change at its ends.
+fn noon(day: Date) -> Option<u64> {
+    let noon = day.at(12, 0, 0, 0).to_zoned_datetime(TimeZone::UTC).ok()?;
+    u64::try_from(noon.timestamp().as_nanosecond()).ok()
 }

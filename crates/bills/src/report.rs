@@ -3,9 +3,9 @@
 
 use serde_json::{Value as Json, json};
 
-use super::amounts::{format_amount, format_ratio};
+use super::amounts::{WHOLE, format_amount, format_ratio, times_ratio};
 use super::bill::Bill;
-use super::causes::{Cause, Line, Reconciliation, SharedRatio, WHOLE};
+use super::causes::{Cause, Line, Reconciliation, SharedRatio};
 use super::own::OwnSums;
 use kernel::terminal::{escape_unsafe, format_count};
 use rates::Usd;
@@ -23,11 +23,15 @@ pub(crate) struct Report<'r> {
 }
 
 impl Report<'_> {
-    /// Whether more than the tolerance is unexplained. Amounts of different lines don't offset each other.
-    pub(crate) fn exceeds_tolerance(&self) -> bool {
-        let unexplained = |line: &Line| line.causes.get(&Cause::Unexplained).map_or(0, |atto| atto.abs());
-        let allowed = super::amounts::times_ratio(self.result.total(|line| line.bill.abs()), self.tolerance);
-        self.result.total(unexplained) > allowed
+    /// Why the bill can't be closed, if it can't. Unexplained amounts don't offset each other.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if self.own.calls == 0 {
+            return Some(format!("the index has no calls of {} on the bill's days", self.bill.provider));
+        }
+        let allowed = times_ratio(self.result.total(|line| line.bill.abs()), self.tolerance);
+        let percent = Usd(i128::from(self.tolerance).saturating_mul(100_000_000_000));
+        let is_open = self.result.total(|line| line.unexplained) > allowed;
+        is_open.then(|| format!("more than {percent}% of the bill is unexplained (--tolerance)"))
     }
 
     pub(crate) fn text(&self) -> String {
@@ -76,72 +80,82 @@ impl Report<'_> {
 
     /// What a number alone doesn't say about a cause.
     fn about(&self, cause: Cause) -> String {
-        let lines = &self.result.lines;
         match cause {
             Cause::Unseen => {
                 let (unseen, all) = (self.result.total(|line| line.unseen_tokens.into()), self.tokens());
-                let nothing = lines.iter().filter(|line| line.own == 0 && line.causes.contains_key(&cause));
-                let mut days: Vec<String> = nothing.map(|line| line.period.from.to_string()).collect();
-                days.dedup();
+                let is_lost = |line: &&Line| line.own_tokens == 0 && line.causes.contains_key(&cause);
+                let lost = self.result.lines.iter().filter(is_lost);
+                let lost: Vec<String> = lost.map(|line| format!("{} {}", line.period.from, line.model)).collect();
                 let share = if all > 0 { format!("  {}% of the tokens", percent(unseen, all)) } else { String::new() };
-                match days.as_slice() {
-                    [] => share,
-                    days => format!("{share}; nothing of {} on {}", list(&self.models_of(cause)), list(days)),
-                }
+                if lost.is_empty() { share } else { format!("{share}; nothing of {}", escape_unsafe(&list(&lost))) }
             }
             Cause::Unpriced => {
                 let models = self.own.unpriced.iter().map(|(model, calls)| format!("{calls} of {model}"));
                 format!("  {}", escape_unsafe(&list(&models.collect::<Vec<_>>())))
             }
             Cause::TimeZone => {
-                format!("  its days begin {} h earlier than in {}", self.result.shift, self.bill.zone_name)
+                let (hours, quarters) = (self.result.shift / 4, self.result.shift.abs() % 4 * 25);
+                format!("  its days begin {hours}.{quarters:02} h before those of {}", self.bill.zone_name)
             }
             _ => String::new(),
         }
-    }
-
-    fn models_of(&self, cause: Cause) -> Vec<String> {
-        let lines = self.result.lines.iter().filter(|line| line.own == 0 && line.causes.contains_key(&cause));
-        let mut models: Vec<String> = lines.map(|line| escape_unsafe(&line.model)).collect();
-        models.sort();
-        models.dedup();
-        models
     }
 
     fn tokens(&self) -> i128 {
         self.result.total(|line| line.bill_tokens.into())
     }
 
-    /// Overlays of the rate table with which our sums would be the bill's.
+    /// What would make our sums the bill's.
     fn hints(&self) -> Vec<String> {
-        self.result.ratios.iter().map(|shared| hint(shared, &self.bill.provider)).collect()
+        let ratios = self.result.ratios.iter().map(|shared| self.hint(shared));
+        let renamed = self.result.renamed.iter().map(|((billed, own), days)| {
+            let alias = escape_unsafe(&format!("--alias '{billed}={own}'"));
+            format!("two models have the same tokens on {}: {alias}", format_count(*days, "day"))
+        });
+        ratios.chain(renamed).collect()
+    }
+
+    fn hint(&self, shared: &SharedRatio) -> String {
+        let models = escape_unsafe(&list(&shared.models.iter().map(|model| model.to_string()).collect::<Vec<_>>()));
+        let (ratio, lines) = (format_ratio(shared.ratio), format_count(shared.lines, "line"));
+        if let Some(tier) = shared.tier {
+            return format!(
+                "{models}: the bill has {ratio} of the standard price, which is the price of the {tier} tier: have \
+                 the client report its service tier (docs/concepts/cost.md)"
+            );
+        }
+        if shared.ratio > WHOLE {
+            return format!(
+                "{models}: the bill has {ratio} times our price on {lines}: another price or exchange rate"
+            );
+        }
+        let billed = |line: &&Line| line.bill_tokens > 0 || line.bill != 0 && !line.model.is_empty();
+        let is_whole = self.result.lines.iter().filter(billed).all(|line| shared.models.contains(&line.model));
+        let provider = &self.bill.provider;
+        let overlay = match is_whole {
+            true => format!("in an overlay:\n  providers: {{ {provider}: {{ discount: \"{ratio}\" }} }}"),
+            false => "other models have none: set the prices of these in an overlay".to_owned(),
+        };
+        format!("{models}: a discount, {ratio} of our price on {lines}; {overlay} (docs/how-to/prices.md)")
     }
 
     fn notes(&self) -> Vec<String> {
         let (own, mut notes) = (self.own, self.bill.notes.clone());
-        if own.clock_off > 0 {
-            let calls = format_count(own.clock_off, "call");
-            notes.push(format!(
-                "the clock of {calls} is wrong: more than five minutes after their arrival, which counts"
-            ));
-        }
-        if !self.bill.has_tokens && self.result.cause(Cause::Unexplained) != 0 {
-            let more =
-                "the bill has no numbers of tokens: the vendor's report of uses, as a second --file, tells more apart";
-            notes.push(more.to_owned());
-        }
-        if own.loose_corrections.1 > 0 {
-            notes.push(format!(
-                "{} of {} USD in all name no model, so they are in none of these sums",
-                format_count(own.loose_corrections.1, "correction"),
-                Usd(own.loose_corrections.0)
-            ));
-        }
-        if own.is_incomplete {
-            notes.push(
-                "some of our calls are not in these sums: too many, or no exchange rate for their day".to_owned(),
-            );
-        }
+        let mut note = |count: u64, text: String| {
+            if count > 0 {
+                notes.push(text);
+            }
+        };
+        let calls = format_count(own.clock_off, "call");
+        note(own.clock_off, format!("the clocks of {calls} are wrong, so that the time of arrival counts"));
+        let (covered, calls) = (Usd(own.covered.0), format_count(own.covered.1, "call"));
+        note(own.covered.1, format!("{calls} that plans cover ({covered} USD) are left out, as no bill has them"));
+        let (sum, corrections) = (Usd(own.corrections.0), format_count(own.corrections.1, "correction"));
+        note(own.corrections.1, format!("{corrections} of {sum} USD in all name no model, so no sum has them"));
+        let is_bare = !self.bill.has_tokens && self.result.cause(Cause::Unexplained) != 0;
+        let more =
+            "the bill has no numbers of tokens: the vendor's report of uses, as a second --file, tells more apart";
+        note(is_bare.into(), more.to_owned());
         notes
     }
 
@@ -164,14 +178,14 @@ impl Report<'_> {
             .map(|shared| {
                 json!({"ratio": format_ratio(shared.ratio), "tier": shared.tier, "lines": shared.lines,
                     "models": shared.models.iter().map(|model| &**model).collect::<Vec<_>>(),
-                    "overlay": hint(shared, &self.bill.provider)})
+                    "hint": self.hint(shared)})
             })
             .collect();
         let [bill, own, difference] = self.sums().map(amount);
         json!({"provider": self.bill.provider, "currency": self.bill.currency, "time_zone": self.bill.zone_name,
-            "shift_hours": self.result.shift, "calls": self.own.calls, "bill": bill, "ours": own,
+            "shift_minutes": self.result.shift * 15, "calls": self.own.calls, "bill": bill, "ours": own,
             "difference": difference, "causes": causes(&|cause| self.result.cause(cause)),
-            "within_tolerance": !self.exceeds_tolerance(), "ratios": ratios, "notes": self.notes(), "lines": lines})
+            "within_tolerance": self.problem().is_none(), "ratios": ratios, "notes": self.notes(), "lines": lines})
     }
 }
 
@@ -195,23 +209,6 @@ fn format_line(line: &Line) -> String {
     let row =
         format!("{:<12} {model:<34} {billed:>14} {own:>14} {difference:>14}  {why}", line.period.from.to_string());
     format!("{}\n", row.trim_end())
-}
-
-fn hint(shared: &SharedRatio, provider: &str) -> String {
-    let models = list(&shared.models.iter().map(|model| escape_unsafe(model)).collect::<Vec<_>>());
-    let ratio = format_ratio(shared.ratio);
-    if let Some(tier) = shared.tier {
-        return format!(
-            "{models}: the bill has {ratio} of the standard price, which is the price of the {tier} tier: have the \
-             client report its service tier (docs/concepts/cost.md)"
-        );
-    }
-    let share = if shared.ratio < WHOLE { "a discount" } else { "a surcharge" };
-    format!(
-        "{models}: {share}, {ratio} of our price on {}. In an overlay (docs/how-to/prices.md):\n  \
-         providers: {{ {provider}: {{ discount: \"{ratio}\" }} }}",
-        format_count(shared.lines, "line"),
-    )
 }
 
 fn percent(part: i128, whole: i128) -> String {
