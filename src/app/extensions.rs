@@ -135,6 +135,7 @@ impl ExtensionListeners<'_> {
                 rng: Arc::clone(&self.resources.deps.rng),
             }))
             .merge(pages::router(Arc::new(history_pages)));
+        let routes = routes.clone().merge(pages::mcp::router(check_routes(routes, access.clone())));
         let router = admin::guard_routes(check_routes(routes, access), settings.allowed_hosts);
         WebListener { name: "admin", endpoint: settings.endpoint, router, idle_timeout: IDLE_TIMEOUT, sockets, tls }
     }

@@ -10,6 +10,7 @@ pub mod alert_message;
 pub mod api;
 mod budgets;
 mod limits;
+pub mod mcp;
 mod overview;
 mod report;
 mod run_list;

@@ -116,7 +116,8 @@ impl RunListPage {
             }
             value
         };
-        json!({"schema": SCHEMA, "window": self.window, "runs": self.runs.iter().map(run_with_link).collect::<Vec<_>>()})
+        let count = self.left + self.rows.len();
+        json!({"schema": SCHEMA, "window": self.window, "count": count, "runs": self.runs.iter().map(run_with_link).collect::<Vec<_>>()})
     }
 }
 

@@ -19,7 +19,7 @@ use telemetry::admin::{self, AdminConfig, AdminState};
 use telemetry::{Health, Meter, names};
 
 /// A run with calls, failures, denials and fallbacks, which every page shows.
-fn run(id: &str, tenant: &str, state: RunState, atto: i128) -> RunView {
+pub(crate) fn run(id: &str, tenant: &str, state: RunState, atto: i128) -> RunView {
     let mut one = runs::ended(id, 2, atto);
     one.totals.tool("Bash").failed = 1;
     one.totals.add_denial("Edit", "user_reject", 2);
@@ -29,7 +29,7 @@ fn run(id: &str, tenant: &str, state: RunState, atto: i128) -> RunView {
     RunView { session: "s".into(), tenant: Some(tenant.into()), state, failed, start, last, ..one }
 }
 
-fn made(runs: Vec<(RunView, Vec<RunStep>)>) -> Made {
+pub(crate) fn made(runs: Vec<(RunView, Vec<RunStep>)>) -> Made {
     Made { runs, ..Made::default() }
 }
 
@@ -49,7 +49,7 @@ fn pages(tracker: Made, link: &str) -> (axum::Router, Meter) {
     pages_of(RunBoard { sources: vec![Arc::new(tracker)], ..RunBoard::default() }, link)
 }
 
-fn pages_of(runs: RunBoard, link: &str) -> (axum::Router, Meter) {
+pub(crate) fn pages_of(runs: RunBoard, link: &str) -> (axum::Router, Meter) {
     let pages = state_of(runs, link);
     let (meter, health) = (pages.meter.clone(), pages.health.clone());
     let guard = AdminState { meter: meter.clone(), health, money: ::runs::amounts::format_dollars };

@@ -249,6 +249,7 @@ fn sums_without_accounts(sums: &RunSums) -> Value {
         "by_tenant": sums_by_name(&sums.by_tenant),
         "by_feature": sums_by_name(&sums.by_feature),
         "by_model": sums_by_name(&sums.by_model),
+        "by_service": sums_by_name(&sums.by_service),
         "by_user": sums_by_name(&sums.by_user),
         "by_session": sums_by_name(&sums.by_session),
     })

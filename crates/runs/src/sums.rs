@@ -128,7 +128,7 @@ impl UsageSum {
     }
 }
 
-/// Maximum number of tenants, features or models with a sum of their own, and of users or sessions.
+/// Maximum number of tenants, features, models or services with a sum of their own, and of users or sessions.
 const MAX_NAMED_SUMS: usize = 200;
 const MAX_USERS_OR_SESSIONS: usize = 1000;
 
@@ -140,6 +140,7 @@ pub struct RunSums {
     pub by_tenant: BTreeMap<String, UsageSum>,
     pub by_feature: BTreeMap<String, UsageSum>,
     pub by_model: BTreeMap<String, UsageSum>,
+    pub by_service: BTreeMap<String, UsageSum>,
     /// By user (keyed pseudonyms): the 1,000 most expensive, and `other`.
     pub by_user: BTreeMap<String, UsageSum>,
     pub by_session: BTreeMap<String, UsageSum>,
@@ -152,10 +153,11 @@ type SumsByName = BTreeMap<String, UsageSum>;
 type SumsMap = fn(&mut RunSums) -> &mut SumsByName;
 
 /// The maps of [`RunSums`], with the maximum number of names in each.
-const MAPS: [(SumsMap, usize); 5] = [
+const MAPS: [(SumsMap, usize); 6] = [
     (|sums| &mut sums.by_tenant, MAX_NAMED_SUMS),
     (|sums| &mut sums.by_feature, MAX_NAMED_SUMS),
     (|sums| &mut sums.by_model, MAX_NAMED_SUMS),
+    (|sums| &mut sums.by_service, MAX_NAMED_SUMS),
     (|sums| &mut sums.by_user, MAX_USERS_OR_SESSIONS),
     (|sums| &mut sums.by_session, MAX_USERS_OR_SESSIONS),
 ];
@@ -183,6 +185,7 @@ impl RunSums {
             add(&mut own.by_model, Some(model), &UsageSum::of_share(run, share));
         }
         add(&mut own.by_feature, run.feature, &sum);
+        add(&mut own.by_service, run.service, &sum);
         add(&mut own.by_user, run.user, &sum);
         add(&mut own.by_session, Some(run.session), &sum);
         own.all.add(&sum);

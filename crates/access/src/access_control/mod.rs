@@ -34,6 +34,7 @@ use route_roles::{AUDIT_ROUTES, ROUTES, RouteAccess, RouteRow, find_access};
 const CSRF_HEADER: &str = "x-tollgate-csrf";
 
 /// The credentials that a port accepts, and what its routes need.
+#[derive(Clone)]
 pub struct AccessControl {
     routes: &'static [RouteRow],
     /// `extensions.admin.auth`.

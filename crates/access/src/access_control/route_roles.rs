@@ -59,6 +59,8 @@ pub(super) const ROUTES: &[RouteRow] = &[
     (Method::GET, "/api/alerts/webhook", VIEWER),
     (Method::POST, "/api/alerts/test", OPERATOR),
     (Method::GET, "/api/tap", TAPPER),
+    // only asks routes above, each with its own row
+    (Method::POST, "/mcp", FILTERED),
     (Method::POST, "/-/reload", OPERATOR),
     (Method::GET, "/-/drain", VIEWER),
     (Method::POST, "/-/drain", OPERATOR),

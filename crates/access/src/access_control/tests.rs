@@ -231,6 +231,7 @@ fn admin_sources() -> Vec<String> {
         "crates/telemetry/src/admin/mod.rs",
         "crates/pages/src/api/mod.rs",
         "crates/pages/src/lib.rs",
+        "crates/pages/src/mcp/mod.rs",
         "crates/access/src/oidc/login.rs",
         "crates/access/src/login_form/mod.rs",
     ];
@@ -295,6 +296,7 @@ fn rows_have_the_right_role() {
             "/livez" | "/readyz" | "/login" | "/callback" | "/logout" => None,
             "/metrics" => Some(Role::Scraper),
             "/api/tap" | "/session" => Some(Role::Tapper),
+            "/mcp" => Some(Role::Viewer),
             _ if *method != Method::GET => Some(Role::Operator),
             _ => Some(Role::Viewer),
         };

@@ -2,7 +2,7 @@
 //! (`telemetry/admin/roles`), and nothing that is made of others.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;

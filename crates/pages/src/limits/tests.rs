@@ -123,8 +123,8 @@ async fn budgets_are_those_of_the_viewer() {
     assert_eq!(answer["budgets"].as_array().unwrap().len(), 4 + 4 + 3 + 3 + 3 + 3 + 2);
 }
 
-/// The pages, the API and the gateway's own routes behind the check of credentials.
-fn port() -> Router {
+/// The pages, the API, `/mcp` and the gateway's own routes behind the check of credentials.
+pub(crate) fn port() -> Router {
     let config: AdminConfig = serde_json::from_value(json!({
         "tls": { "cert_file": "c", "key_file": "k", "client_ca_file": "a" },
         "auth": {
@@ -158,7 +158,9 @@ fn port() -> Router {
     let (meter, health) = (pages.meter.clone(), pages.health.clone());
     let guard = AdminState { meter, health, money: ::runs::amounts::format_dollars };
     let routes = admin::router(Arc::new(guard)).merge(crate::router(Arc::new(pages))).merge(api::router(api));
-    check_routes(routes, AccessControl::new(config.settings().unwrap().auth, None, None, &Meter::new()))
+    let access = AccessControl::new(config.settings().unwrap().auth, None, None, &Meter::new());
+    let routes = routes.clone().merge(crate::mcp::router(check_routes(routes, access.clone())));
+    check_routes(routes, access)
 }
 
 #[derive(Clone, Copy, Debug)]
