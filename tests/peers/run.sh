@@ -50,6 +50,11 @@ case $part in
     "$here/pip_install.sh" venv-budgets "$here/budgets/programs.txt" --no-deps --require-hashes >/dev/null
     "$here/pip_install.sh" venv-budgets "$here/budgets/requirements.txt" --no-deps >/dev/null
     ;;
+  mcp)
+    "$here/pip_install.sh" venv-mcp "$here/mcp_clients/sdk.txt" --no-deps >/dev/null
+    "$here/pip_install.sh" venv-mcp-agent "$here/mcp_clients/agent.txt" --no-deps >/dev/null
+    "$here/npm_install.sh" "$here/claude_code" >/dev/null
+    ;;
   bill) "$here/pip_install.sh" venv-bill "$here/bill/requirements.txt" --no-deps >/dev/null ;;
   tables) "$here/pip_install.sh" tables/venv "$here/tables/requirements.txt" --no-deps >/dev/null ;;
   alerts | backends | boards)

@@ -231,12 +231,15 @@ impl Tool {
         answer.retain(|name, _| !self.omits.contains(name));
         rows.truncate(limit);
         loop {
-            let mut shown = answer.clone();
+            // some clients show their model only this object, so it begins with the notice
+            let mut shown = Map::from_iter([("notice".to_owned(), Value::from(NOTICE))]);
             if self.rows.is_some() {
                 shown.insert("left_out".to_owned(), all.saturating_sub(rows.len()).into());
+            }
+            shown.extend(answer.clone());
+            if self.rows.is_some() {
                 shown.insert("rows".to_owned(), rows.clone().into());
             }
-            shown.insert("notice".to_owned(), NOTICE.into());
             let shown = clean_texts(Value::Object(shown));
             let text = format!("{NOTICE}\n{shown}");
             if text.len() <= MAX_TEXT_BYTES {
