@@ -121,6 +121,14 @@ async fn tools_answer_as_their_routes() {
     }
 }
 
+/// The how-to names every tool.
+#[test]
+fn the_page_names_each_tool() {
+    let page = std::fs::read_to_string(fixtures::at("docs/how-to/ask-with-mcp.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(rows.collect::<Vec<_>>(), TOOL_TABLE.tools.iter().map(|tool| &*tool.name).collect::<Vec<_>>());
+}
+
 /// A limited viewer's tools show the runs of its limits alone; a route that is not limited refuses. (Shown to fail
 /// with the unchecked routes in place of the port, and without the caller's headers.)
 #[tokio::test]
