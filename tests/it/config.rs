@@ -303,7 +303,7 @@ fn the_manuals_configurations_load() {
     for page in manual() {
         for block in blocks_of("yaml", &page.text) {
             // a table of prices, which `overlays` names, a Collector's own files, and who may use `vault serve`
-            if ["# contract.yaml", "# forms.yaml", "# collector-", "# access.yaml"]
+            if ["# contract.yaml", "# formats.yaml", "# collector-", "# access.yaml"]
                 .iter()
                 .any(|first| block.starts_with(first))
             {

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::bill_row::{BillRow, Period, read_row};
 use super::export::each_row;
-use super::form::{Fields, Form, Kind};
+use super::format::{ChargeKind, ExportFormat, ExportRow};
 use super::prices::Prices;
 use kernel::sha256::Sha256;
 use kernel::terminal::format_count;
@@ -26,7 +26,7 @@ const MAX_DECIMALS: u32 = 12;
 pub(crate) struct CellKey {
     pub(crate) period: Period,
     pub(crate) model: Arc<str>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ChargeKind,
     /// "" = standard, or unknown.
     pub(crate) tier: Arc<str>,
 }
@@ -41,8 +41,8 @@ pub(crate) struct BillCell {
     pub(crate) rows: u64,
     /// Those of `rows` that have no number of tokens.
     bare_rows: u64,
-    /// Tokens that a report of uses has.
-    uses: u64,
+    /// Tokens that a usage report has.
+    usage: u64,
 }
 
 impl BillCell {
@@ -51,13 +51,13 @@ impl BillCell {
         self.tokens = self.tokens.saturating_add(other.tokens);
         self.rows = self.rows.saturating_add(other.rows);
         self.bare_rows = self.bare_rows.saturating_add(other.bare_rows);
-        self.uses = self.uses.saturating_add(other.uses);
+        self.usage = self.usage.saturating_add(other.usage);
     }
 
-    /// Takes the tokens of the report of uses, unless each row with an amount has its own.
-    fn settle(&mut self) {
+    /// Takes the tokens of the usage report, unless each row with an amount has its own.
+    fn choose_token_source(&mut self) {
         if self.bare_rows > 0 || self.rows == 0 {
-            self.tokens = self.uses;
+            self.tokens = self.usage;
         }
     }
 }
@@ -92,7 +92,7 @@ pub(crate) struct Bill {
 
 /// The sums while files are read.
 #[derive(Default)]
-struct Sums {
+struct BillBuilder {
     cells: BTreeMap<CellKey, BillCell>,
     /// Numbers of rows with amounts.
     currencies: BTreeMap<String, u64>,
@@ -100,41 +100,41 @@ struct Sums {
     has_tiers: bool,
     decimals: u32,
     zone_name: Option<String>,
-    /// The form that has amounts: another one would have the same ones again.
+    /// The format that has amounts: another one would have the same ones again.
     amounts: Option<String>,
 }
 
 impl Bill {
-    /// Reads the files. `provider` and `zone` take precedence over those of the forms.
+    /// Reads the files. `provider` and `zone` take precedence over those of the formats.
     ///
     /// # Errors
     /// What is wrong, with file and row.
     pub(crate) fn read(
         files: &[PathBuf],
-        forms: &[Form],
+        formats: &[ExportFormat],
         provider: &str,
         zone: Option<&str>,
         filter: &RowFilter,
     ) -> Result<Self, String> {
-        let mut sums = Sums { zone_name: zone.map(str::to_owned), ..Sums::default() };
-        // of the files before: how often each row is there, and the periods
+        let mut sums = BillBuilder { zone_name: zone.map(str::to_owned), ..BillBuilder::default() };
+        // of earlier files: the count of each row, and the periods
         let (mut before, mut earlier): (HashMap<[u8; 16], u32>, BTreeSet<Period>) = Default::default();
         for path in files {
             let mut own: HashMap<[u8; 16], u32> = HashMap::new();
             let (mut repeated, mut added): (BTreeSet<Period>, BTreeSet<Period>) = Default::default();
             let mut time_zone: Option<TimeZone> = None;
-            let mut visit = |form: &Form, fields: &dyn Fields| -> Result<(), String> {
-                if form.skips(fields, provider) {
+            let mut visit = |format: &ExportFormat, fields: &dyn ExportRow| -> Result<(), String> {
+                if format.skips(fields, provider) {
                     return sums.leave_out("of other services or vendors");
                 }
                 let zone = match &mut time_zone {
                     Some(zone) => zone,
                     none => {
-                        let name = sums.zone_name.get_or_insert_with(|| form.time_zone.clone());
+                        let name = sums.zone_name.get_or_insert_with(|| format.time_zone.clone());
                         none.insert(find_zone(name)?)
                     }
                 };
-                let rows = read_row(form, zone, fields)?;
+                let rows = read_row(format, zone, fields)?;
                 if rows.is_empty() {
                     return sums.leave_out("without an amount");
                 }
@@ -155,7 +155,7 @@ impl Bill {
                 }
                 Ok(())
             };
-            let form = each_row(path, forms, &mut visit)?;
+            let format = each_row(path, formats, &mut visit)?;
             if let Some(period) = added.intersection(&earlier).next().filter(|_| !repeated.is_empty()) {
                 return Err(format!(
                     "{}: has rows of an earlier file, but others on {}: give only the newer export of that day",
@@ -168,7 +168,7 @@ impl Bill {
                 let known = before.entry(id).or_default();
                 *known = count.max(*known);
             }
-            sums.check_form(form, provider).map_err(|problem| format!("{}: {problem}", path.display()))?;
+            sums.check_format(format, provider).map_err(|problem| format!("{}: {problem}", path.display()))?;
         }
         sums.into_bill(provider, filter)
     }
@@ -196,7 +196,7 @@ impl Bill {
     }
 }
 
-impl Sums {
+impl BillBuilder {
     fn leave_out(&mut self, why: &str) -> Result<(), String> {
         *self.left_out.entry(why.to_owned()).or_default() += 1;
         Ok(())
@@ -220,19 +220,21 @@ impl Sums {
         self.cells.entry(key).or_default().add(BillCell {
             atto: row.amount.unwrap_or(0),
             tokens: if is_money { tokens } else { 0 },
-            uses: if is_money { 0 } else { tokens },
+            usage: if is_money { 0 } else { tokens },
             rows: u64::from(is_money),
             bare_rows: u64::from(is_money && row.tokens.is_none()),
         });
         if self.cells.len() > MAX_CELLS { Err(format!("more than {MAX_CELLS} different lines")) } else { Ok(()) }
     }
 
-    fn check_form(&mut self, form: &Form, provider: &str) -> Result<(), String> {
-        let name = &form.name;
-        if form.provider.as_deref().is_some_and(|own| own != provider) {
-            return Err(format!("a form of another provider ({name}): give --provider for it"));
+    fn check_format(&mut self, format: &ExportFormat, provider: &str) -> Result<(), String> {
+        let name = &format.name;
+        if format.provider.as_deref().is_some_and(|own| own != provider) {
+            return Err(format!(
+                "an export of another provider ({name}): pass the provider whose export it is as --provider"
+            ));
         }
-        if form.amount.is_none() {
+        if format.amount.is_none() {
             return Ok(());
         }
         match self.amounts.replace(name.clone()) {
@@ -245,10 +247,12 @@ impl Sums {
 
     fn into_bill(mut self, provider: &str, filter: &RowFilter) -> Result<Bill, String> {
         if self.amounts.is_none() {
-            return Err("the files have uses, but no amounts: add the export of costs".to_owned());
+            return Err(
+                "the files have usage, but no costs: add the vendor's export of costs as another --file".to_owned()
+            );
         }
         let zone_name = self.zone_name.take().unwrap_or_else(|| "UTC".to_owned());
-        self.cells.values_mut().for_each(BillCell::settle);
+        self.cells.values_mut().for_each(BillCell::choose_token_source);
         // an amount of whole cents may be written without decimals
         let step = 10_i128.checked_pow(18 - self.decimals.clamp(2, MAX_DECIMALS)).unwrap_or(1);
         let notes = self.left_out.iter().map(|(why, rows)| format!("left out: {} {why}", format_count(*rows, "row")));
@@ -285,14 +289,15 @@ fn check_periods(periods: &BTreeSet<Period>) -> Result<(), String> {
 }
 
 fn find_zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name).map_err(|_| format!("`{name}` is no time zone such as `UTC` or `America/Los_Angeles`"))
+    TimeZone::get(name)
+        .map_err(|_| format!("`{name}` is not a time zone such as `UTC` or `America/Los_Angeles` (--time-zone)"))
 }
 
 fn only_currency(currencies: &BTreeMap<String, u64>) -> Result<String, String> {
     let with_amounts: Vec<&str> =
         currencies.iter().filter(|(_, rows)| **rows > 0).map(|(name, _)| name.as_str()).collect();
     match with_amounts.as_slice() {
-        [] => Err("the files have no amounts in these days".to_owned()),
+        [] => Err("the files have no amounts of these days, or in this currency".to_owned()),
         [one] => Ok((*one).to_owned()),
         several => Err(format!(
             "amounts in {}, which no sum may mix: choose one with --currency, and reconcile each",

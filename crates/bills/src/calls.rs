@@ -2,7 +2,7 @@
 //! amount is the line's own, whatever today's table says; the table only divides it.
 
 use super::amounts::scale;
-use super::form::{Kind, kind_of, normalize_model};
+use super::format::{ChargeKind, kind_of, normalize_model};
 use super::prices::Prices;
 use genai::usage::PriceBasis;
 use processors::cost::{CallPriceInput, list_unit_prices, price_call, price_difference};
@@ -18,7 +18,7 @@ const EARLIEST: u64 = 1_577_836_800_000_000_000;
 /// The tokens of one kind in a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OwnPart {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ChargeKind,
     pub(crate) tokens: u64,
     /// 1e-18 USD; negative in a correction.
     pub(crate) atto: i128,
@@ -81,7 +81,8 @@ impl<'r> OwnCall<'r> {
             None => basis.and_then(|basis| basis.models.first()).or(tail.model.as_ref()).cloned().unwrap_or_default(),
         };
         let provider = prices.list.provider_key(named).or(found.as_ref().map(|found| found.provider)).unwrap_or(named);
-        let whole = || vec![OwnPart { kind: Kind::Tokens, tokens: 0, atto: total.0, covered: 0, list_atto: None }];
+        let whole =
+            || vec![OwnPart { kind: ChargeKind::Tokens, tokens: 0, atto: total.0, covered: 0, list_atto: None }];
         let mut parts = basis.map_or_else(whole, |basis| divide(basis, total, (table, prices)));
         // what plans cover is taken from the first parts; its sum is exact
         let mut covered = tail.covered_usd.as_deref().and_then(Usd::parse).unwrap_or_default().0;
@@ -107,7 +108,7 @@ impl<'r> OwnCall<'r> {
     }
 }
 
-/// Names of the standard tier are none.
+/// The tier, "" for names of the standard one.
 pub(crate) fn standard_tier(tier: &str) -> &str {
     if ["default", "auto", "standard", "scale", "standard_only", "on_demand"].contains(&tier) { "" } else { tier }
 }
@@ -124,11 +125,11 @@ fn divide(basis: &PriceBasis, total: Usd, (table, prices): (&RateTable, &Prices)
         // tokens without a price still count
         let counts = basis.units.buckets();
         let counts = [
-            (Kind::Input, counts.input),
-            (Kind::CacheRead, counts.cache_read),
-            (Kind::CacheWrite5m, counts.cache_write_5m),
-            (Kind::CacheWrite1h, counts.cache_write_1h),
-            (Kind::Output, counts.output),
+            (ChargeKind::Input, counts.input),
+            (ChargeKind::CacheRead, counts.cache_read),
+            (ChargeKind::CacheWrite5m, counts.cache_write_5m),
+            (ChargeKind::CacheWrite1h, counts.cache_write_1h),
+            (ChargeKind::Output, counts.output),
         ];
         let counts = counts.into_iter().filter(|(_, tokens)| *tokens > 0);
         parts.extend(counts.map(|(kind, tokens)| OwnPart { kind, tokens, atto: 0, covered: 0, list_atto: None }));
@@ -156,7 +157,7 @@ fn divide(basis: &PriceBasis, total: Usd, (table, prices): (&RateTable, &Prices)
     };
     let fees = priced.map_or(0, |priced| priced.parts.fees.0);
     if fees != 0 {
-        parts.push(OwnPart { kind: Kind::Fee, tokens: 0, atto: fees, covered: 0, list_atto: Some(fees) });
+        parts.push(OwnPart { kind: ChargeKind::Fee, tokens: 0, atto: fees, covered: 0, list_atto: Some(fees) });
     }
     fit_to(&mut parts, total.0);
     parts
@@ -175,7 +176,7 @@ fn fit_to(parts: &mut Vec<OwnPart>, total: i128) {
     let rest = total.saturating_sub(sum(parts));
     match parts.iter_mut().max_by_key(|part| part.atto.unsigned_abs()) {
         Some(largest) => largest.atto = largest.atto.saturating_add(rest),
-        None => parts.push(OwnPart { kind: Kind::Tokens, tokens: 0, atto: total, covered: 0, list_atto: None }),
+        None => parts.push(OwnPart { kind: ChargeKind::Tokens, tokens: 0, atto: total, covered: 0, list_atto: None }),
     }
 }
 

@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use super::amounts::{WHOLE, share, simplest_ratio, times_ratio};
 use super::bill::{Bill, BillCell};
 use super::bill_row::Period;
-use super::form::Kind;
+use super::format::ChargeKind;
 use super::own::{MAX_SHIFT, OwnCell, OwnSums, day_of};
 use super::prices::Prices;
 
@@ -26,7 +26,7 @@ const MIN_EQUAL_DAYS: usize = 3;
 
 kernel::word_enum! {
     /// Why a bill differs from our sums.
-    pub(crate) Cause {
+    pub(crate) DifferenceCause {
         /// The bill has tokens of calls that no telemetry reports.
         Unseen = "calls that tollgate did not see",
         /// Telemetry reports tokens that the bill does not have.
@@ -45,14 +45,14 @@ kernel::word_enum! {
 }
 
 /// A model on the days of one period.
-pub(crate) struct Line {
+pub(crate) struct ReconciledLine {
     pub(crate) period: Period,
     /// "" = lines without a model.
     pub(crate) model: Arc<str>,
     /// 1e-18 of the bill's currency.
     pub(crate) bill: i128,
     pub(crate) own: i128,
-    pub(crate) causes: BTreeMap<Cause, i128>,
+    pub(crate) causes: BTreeMap<DifferenceCause, i128>,
     pub(crate) bill_tokens: u64,
     pub(crate) own_tokens: u64,
     pub(crate) unseen_tokens: u64,
@@ -60,7 +60,7 @@ pub(crate) struct Line {
     pub(crate) unexplained: i128,
 }
 
-impl Line {
+impl ReconciledLine {
     fn new(period: Period, model: Arc<str>) -> Self {
         let (bill, own, bill_tokens, own_tokens, unseen_tokens, unexplained) = (0, 0, 0, 0, 0, 0);
         let causes = BTreeMap::new();
@@ -71,19 +71,19 @@ impl Line {
         self.bill.saturating_sub(self.own)
     }
 
-    fn add(&mut self, cause: Cause, atto: i128) {
+    fn add(&mut self, cause: DifferenceCause, atto: i128) {
         if atto != 0 {
             let sum = self.causes.entry(cause).or_default();
             *sum = sum.saturating_add(atto);
         }
-        if cause == Cause::Unexplained {
+        if cause == DifferenceCause::Unexplained {
             self.unexplained = self.unexplained.saturating_add(atto.abs());
         }
     }
 
     /// Adds what is left of a price: rounding within the tolerance, else unexplained.
     fn add_rest(&mut self, rest: i128, tolerance: i128) {
-        self.add(if rest.abs() <= tolerance { Cause::Rounding } else { Cause::Unexplained }, rest);
+        self.add(if rest.abs() <= tolerance { DifferenceCause::Rounding } else { DifferenceCause::Unexplained }, rest);
     }
 }
 
@@ -95,12 +95,13 @@ pub(crate) struct SharedRatio {
     pub(crate) models: BTreeSet<Arc<str>>,
     /// The tier whose price the table lists at this ratio, for all its lines.
     pub(crate) tier: Option<&'static str>,
-    pub(crate) lines: usize,
+    /// Number of prices, by day, model and kind of token.
+    pub(crate) prices: usize,
 }
 
 #[derive(Default)]
 pub(crate) struct Reconciliation {
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<ReconciledLine>,
     pub(crate) ratios: Vec<SharedRatio>,
     /// By how many quarters of an hour the bill's days begin before those of its time zone.
     pub(crate) shift: i64,
@@ -109,33 +110,33 @@ pub(crate) struct Reconciliation {
 }
 
 impl Reconciliation {
-    pub(crate) fn total(&self, of: impl Fn(&Line) -> i128) -> i128 {
+    pub(crate) fn total(&self, of: impl Fn(&ReconciledLine) -> i128) -> i128 {
         self.lines.iter().fold(0, |sum, line| sum.saturating_add(of(line)))
     }
 
-    pub(crate) fn cause(&self, cause: Cause) -> i128 {
+    pub(crate) fn cause(&self, cause: DifferenceCause) -> i128 {
         self.total(|line| line.causes.get(&cause).copied().unwrap_or(0))
     }
 }
 
 /// What both sides say about one kind of token in a line, by tier.
 #[derive(Default)]
-struct Sides {
+struct BothSides {
     bill: BTreeMap<Arc<str>, BillCell>,
     own: BTreeMap<Arc<str>, OwnCell>,
 }
 
-/// A price to compare: both sides have the same tokens.
+/// A price to compare_kind: both sides have the same tokens.
 struct PriceItem {
     line: usize,
-    kind: Kind,
+    kind: ChargeKind,
     expected: i128,
     billed: i128,
     tolerance: i128,
 }
 
 type LineKey = (Period, Arc<str>);
-type OwnLines = BTreeMap<(LineKey, Kind, Arc<str>), OwnCell>;
+type OwnLines = BTreeMap<(LineKey, ChargeKind, Arc<str>), OwnCell>;
 
 /// Compares. Our calls on days outside of the bill's are left out.
 pub(crate) fn reconcile(bill: &Bill, own: &OwnSums, prices: &Prices) -> Reconciliation {
@@ -151,15 +152,17 @@ pub(crate) fn reconcile(bill: &Bill, own: &OwnSums, prices: &Prices) -> Reconcil
     }
     let (mut lines, mut items) = (Vec::new(), Vec::new());
     for (key, kinds) in sides {
-        let mut line = Line::new(key.0, Arc::clone(&key.1));
+        let mut line = ReconciledLine::new(key.0, Arc::clone(&key.1));
         for (kind, sides) in kinds {
             let number = lines.len();
-            compare(&mut line, kind, &sides, (bill, prices), |item| items.push(PriceItem { line: number, ..item }));
+            compare_kind(&mut line, kind, &sides, (bill, prices), |item| {
+                items.push(PriceItem { line: number, ..item })
+            });
         }
         let declared = declared_sums.get(&key).copied().unwrap_or(0);
         let moved = line.own.saturating_sub(declared);
         line.own = declared;
-        line.add(Cause::TimeZone, moved);
+        line.add(DifferenceCause::TimeZone, moved);
         lines.push(line);
     }
     let ratios = explain_prices(&mut lines, items, (bill, prices));
@@ -173,14 +176,14 @@ pub(crate) fn reconcile(bill: &Bill, own: &OwnSums, prices: &Prices) -> Reconcil
 }
 
 /// Both sides by line and kind. A kind of ours goes to the kind under which the bill has it, as far as it has kinds.
-fn sides_by_line(bill: &Bill, own: &OwnSums, by_line: &OwnLines) -> BTreeMap<LineKey, BTreeMap<Kind, Sides>> {
+fn sides_by_line(bill: &Bill, own: &OwnSums, by_line: &OwnLines) -> BTreeMap<LineKey, BTreeMap<ChargeKind, BothSides>> {
     let bill_kinds = kinds_by_model(bill.cells.keys().map(|key| (&key.model, key.kind)));
     let own_kinds = kinds_by_model(own.cells.keys().map(|key| (&key.model, key.kind)));
-    let mut sides: BTreeMap<LineKey, BTreeMap<Kind, Sides>> = BTreeMap::new();
+    let mut sides: BTreeMap<LineKey, BTreeMap<ChargeKind, BothSides>> = BTreeMap::new();
     for (key, cell) in &bill.cells {
         // ours have reasoning in their output, unless it has a price of its own
         let has_own = own_kinds.get(&key.model).is_some_and(|kinds| kinds.contains(&key.kind));
-        let kind = if key.kind == Kind::Reasoning && !has_own { Kind::Output } else { key.kind };
+        let kind = if key.kind == ChargeKind::Reasoning && !has_own { ChargeKind::Output } else { key.kind };
         let line = sides.entry((key.period, Arc::clone(&key.model))).or_default();
         line.entry(kind).or_default().bill.entry(Arc::clone(&key.tier)).or_default().add(*cell);
     }
@@ -196,8 +199,10 @@ fn sides_by_line(bill: &Bill, own: &OwnSums, by_line: &OwnLines) -> BTreeMap<Lin
     sides
 }
 
-fn kinds_by_model<'k>(cells: impl Iterator<Item = (&'k Arc<str>, Kind)>) -> BTreeMap<Arc<str>, BTreeSet<Kind>> {
-    let mut kinds: BTreeMap<Arc<str>, BTreeSet<Kind>> = BTreeMap::new();
+fn kinds_by_model<'k>(
+    cells: impl Iterator<Item = (&'k Arc<str>, ChargeKind)>,
+) -> BTreeMap<Arc<str>, BTreeSet<ChargeKind>> {
+    let mut kinds: BTreeMap<Arc<str>, BTreeSet<ChargeKind>> = BTreeMap::new();
     for (model, kind) in cells {
         kinds.entry(Arc::clone(model)).or_default().insert(kind);
     }
@@ -253,10 +258,10 @@ fn find_shift(bill: &Bill, own: &OwnSums) -> i64 {
 
 /// Compares one kind: first which tokens both sides have, tier by tier; then those of other tiers. Their prices are
 /// compared later.
-fn compare(
-    line: &mut Line,
-    kind: Kind,
-    sides: &Sides,
+fn compare_kind(
+    line: &mut ReconciledLine,
+    kind: ChargeKind,
+    sides: &BothSides,
     (bill, prices): (&Bill, &Prices),
     mut push: impl FnMut(PriceItem),
 ) {
@@ -268,16 +273,16 @@ fn compare(
     line.bill_tokens = line.bill_tokens.saturating_add(billed.tokens);
     line.own_tokens = line.own_tokens.saturating_add(own.tokens).saturating_add(own.unpriced);
     let direct = match kind {
-        Kind::Fee => Some(Cause::Fee),
-        Kind::Credit => Some(Cause::Credit),
-        Kind::Discount => Some(Cause::Discount),
-        Kind::Tax => Some(Cause::Tax),
-        Kind::Other => Some(Cause::NotTokens),
+        ChargeKind::Fee => Some(DifferenceCause::Fee),
+        ChargeKind::Credit => Some(DifferenceCause::Credit),
+        ChargeKind::Discount => Some(DifferenceCause::Discount),
+        ChargeKind::Tax => Some(DifferenceCause::Tax),
+        ChargeKind::Other => Some(DifferenceCause::NotTokens),
         // given free, or not there at all
-        _ if billed.atto == 0 && (billed.tokens > 0 || billed.rows == 0) => Some(Cause::NotBilled),
+        _ if billed.atto == 0 && (billed.tokens > 0 || billed.rows == 0) => Some(DifferenceCause::NotBilled),
         // nothing of it was seen
-        _ if billed.tokens == 0 && own == OwnCell::default() => Some(Cause::Unseen),
-        _ if billed.tokens == 0 && own.atto == 0 => Some(Cause::Unpriced),
+        _ if billed.tokens == 0 && own == OwnCell::default() => Some(DifferenceCause::Unseen),
+        _ if billed.tokens == 0 && own.atto == 0 => Some(DifferenceCause::Unpriced),
         _ => None,
     };
     if let Some(cause) = direct {
@@ -302,7 +307,7 @@ fn compare(
         })
     };
     let (mut bill_left, mut own_left) = (sides.bill.clone(), sides.own.clone());
-    // if only the report of uses names tiers, they share the amount by their list prices
+    // if only the usage report names tiers, they share the amount by their list prices
     if bill_left.values().any(|cell| cell.rows == 0) {
         let (_, weight) = weigh_all(&mut bill_left.iter().map(|(tier, cell)| (tier, cell.tokens)));
         for (tier, cell) in &mut bill_left {
@@ -314,7 +319,7 @@ fn compare(
         let Some(ours) = own_left.get_mut(tier) else { continue };
         let unpriced = take(&mut cell.tokens, &mut cell.atto, ours.unpriced);
         ours.unpriced = ours.unpriced.saturating_sub(unpriced.0);
-        line.add(Cause::Unpriced, unpriced.1);
+        line.add(DifferenceCause::Unpriced, unpriced.1);
         let both = cell.tokens.min(ours.tokens);
         matched.0 = matched.0.saturating_add(take(&mut cell.tokens, &mut cell.atto, both).1);
         matched.1 = matched.1.saturating_add(take(&mut ours.tokens, &mut ours.atto, both).1);
@@ -329,17 +334,17 @@ fn compare(
     bill_left.values().for_each(|cell| bill_atto = bill_atto.saturating_add(cell.atto));
     own_left.values().for_each(|cell| own_atto = own_atto.saturating_add(cell.atto));
     let (mut bill_tokens_left, mut own_tokens_left) = (bill_tokens, own_tokens);
-    line.add(Cause::Unpriced, take(&mut bill_tokens_left, &mut bill_atto, unpriced).1);
+    line.add(DifferenceCause::Unpriced, take(&mut bill_tokens_left, &mut bill_atto, unpriced).1);
     let both = bill_tokens_left.min(own_tokens);
     if both > 0 {
         let ours = take(&mut own_tokens_left, &mut own_atto, both).1;
         let expected = share(share(ours, own_tokens, own_weight), bill_weight, bill_tokens);
-        line.add(Cause::Tier, expected.saturating_sub(ours));
+        line.add(DifferenceCause::Tier, expected.saturating_sub(ours));
         push(item(expected, take(&mut bill_tokens_left, &mut bill_atto, both).1));
     }
     line.unseen_tokens = line.unseen_tokens.saturating_add(bill_tokens_left);
-    line.add(Cause::Unseen, bill_atto);
-    line.add(Cause::NotBilled, own_atto.saturating_neg());
+    line.add(DifferenceCause::Unseen, bill_atto);
+    line.add(DifferenceCause::NotBilled, own_atto.saturating_neg());
 }
 
 /// Takes so many tokens, at most all, with their share of the amount.
@@ -363,7 +368,11 @@ impl PriceItem {
 }
 
 /// Finds the ratios of prices that lines share, and explains with them, and with rounding, what they can.
-fn explain_prices(lines: &mut [Line], items: Vec<PriceItem>, (bill, prices): (&Bill, &Prices)) -> Vec<SharedRatio> {
+fn explain_prices(
+    lines: &mut [ReconciledLine],
+    items: Vec<PriceItem>,
+    (bill, prices): (&Bill, &Prices),
+) -> Vec<SharedRatio> {
     let (fitting, mut open): (Vec<PriceItem>, Vec<PriceItem>) = items.into_iter().partition(|item| item.fits(WHOLE));
     open.sort_by_key(|item| std::cmp::Reverse(item.expected));
     let (mut ratios, mut left, mut trials) = (Vec::new(), fitting, 0);
@@ -400,8 +409,14 @@ fn explain_prices(lines: &mut [Line], items: Vec<PriceItem>, (bill, prices): (&B
     ratios
 }
 
-/// Explains prices by a ratio that they share. One above 1 is told, but explains nothing: the bill asks for more.
-fn explain_ratio(lines: &mut [Line], items: &[PriceItem], ratio: u64, (bill, prices): (&Bill, &Prices)) -> SharedRatio {
+/// Explains prices by a ratio that they share. A ratio above 1 is reported, but explains nothing: the bill asks for
+/// more.
+fn explain_ratio(
+    lines: &mut [ReconciledLine],
+    items: &[PriceItem],
+    ratio: u64,
+    (bill, prices): (&Bill, &Prices),
+) -> SharedRatio {
     let mut models = BTreeSet::new();
     let mut tiers: Vec<&'static str> = if bill.has_tiers { Vec::new() } else { vec!["batch", "flex", "priority"] };
     for item in items {
@@ -416,16 +431,19 @@ fn explain_ratio(lines: &mut [Line], items: &[PriceItem], ratio: u64, (bill, pri
     for item in items.iter().filter(|_| ratio < WHOLE) {
         let Some(line) = lines.get_mut(item.line) else { continue };
         let priced = times_ratio(item.expected, ratio);
-        line.add(if tier.is_some() { Cause::Tier } else { Cause::Discount }, priced.saturating_sub(item.expected));
+        line.add(
+            if tier.is_some() { DifferenceCause::Tier } else { DifferenceCause::Discount },
+            priced.saturating_sub(item.expected),
+        );
         line.add_rest(item.billed.saturating_sub(priced), item.tolerance);
     }
-    SharedRatio { ratio, models, tier, lines: items.len() }
+    SharedRatio { ratio, models, tier, prices: items.len() }
 }
 
 /// Finds models of the bill and of ours that have the same tokens on the same days: one model with two names. Their
 /// amounts are unexplained until an alias says so.
-fn find_renamed(lines: &mut [Line]) -> BTreeMap<(Arc<str>, Arc<str>), usize> {
-    let alone = |line: &Line| (line.bill_tokens == 0) != (line.own_tokens == 0);
+fn find_renamed(lines: &mut [ReconciledLine]) -> BTreeMap<(Arc<str>, Arc<str>), usize> {
+    let alone = |line: &ReconciledLine| (line.bill_tokens == 0) != (line.own_tokens == 0);
     let mut pairs: BTreeMap<(Period, u64), [Option<usize>; 2]> = BTreeMap::new();
     for (number, line) in lines.iter().enumerate().filter(|(_, line)| alone(line)) {
         let side = usize::from(line.bill_tokens == 0);
@@ -441,9 +459,9 @@ fn find_renamed(lines: &mut [Line]) -> BTreeMap<(Arc<str>, Arc<str>), usize> {
         *renamed.entry((billed_name, own_name)).or_default() += 1;
         for number in [billed, own] {
             let Some(line) = lines.get_mut(number) else { continue };
-            for cause in [Cause::Unseen, Cause::NotBilled, Cause::Unpriced] {
+            for cause in [DifferenceCause::Unseen, DifferenceCause::NotBilled, DifferenceCause::Unpriced] {
                 let atto = line.causes.remove(&cause).unwrap_or(0);
-                line.add(Cause::Unexplained, atto);
+                line.add(DifferenceCause::Unexplained, atto);
             }
         }
     }

@@ -13,26 +13,27 @@ use super::bill::{Bill, RowFilter};
 use super::causes::reconcile;
 use super::focus::{self, FocusArgs};
 use super::forecast::{self, ForecastArgs};
-use super::form::{load_forms, normalize_model};
+use super::format::{load_formats, normalize_model};
 use super::own::{IndexArgs, OwnSums, read_calls};
 use super::prices::{Prices, parse_month};
-use super::report::Report;
+use super::report::BillReport;
 use command::error::{CommandError, ExitStatus};
 use command::output::{print, print_json, print_notes};
 use rates::Usd;
 
-/// Vendors' bills, and costs for finance.
+/// VendorFilter' bills, and costs for finance.
 #[derive(Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "made once")]
 pub enum BillCommand {
     /// Compares a vendor's bill with what the index of a vault says, by day and model, and says why they differ.
     ///
-    /// Reads the exports of Anthropic, OpenAI, AWS, Azure and Google, files in FOCUS, and others that a file of forms
-    /// describes. The exit code is 1 if more than the tolerance is unexplained.
+    /// Reads the exports of Anthropic, OpenAI, AWS, Azure and Google, files in FOCUS, and others that a file of formats
+    /// describes. The exit code is 1 if more than the tolerance is unexplained, or if the index has no calls of the
+    /// provider. Calls that tollgate did not see count as explained.
     Reconcile(ReconcileArgs),
-    /// Prints the costs of a month as CSV in the form of FOCUS 1.2, the FinOps Open Cost and Usage Specification.
+    /// Prints the costs of a month as CSV in FOCUS 1.2, the FinOps Open Cost and Usage Specification.
     Focus(FocusArgs),
-    /// Projects each tenant's cost of a month: what it was a day so far, times the days of the month.
+    /// Projects each tenant's cost of a month in USD: what it was a day so far, times the days of the month.
     Forecast(ForecastArgs),
 }
 
@@ -42,30 +43,30 @@ pub struct ReconcileArgs {
     /// Whose bill it is: `anthropic`, `openai`, `aws`, `azure`, `google`, or another provider of the rate table.
     #[arg(long)]
     provider: String,
-    /// An export, CSV or JSON, also compressed with gzip. May be repeated: costs and uses, or pages.
+    /// An export, CSV or JSON, also compressed with gzip. Repeat it for further pages and for the usage report.
     #[arg(long = "file", short, required = true, value_name = "EXPORT")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     index: IndexArgs,
-    /// Only this month of the bill, such as `2026-11`.
+    /// Only this month of the bill, such as `2026-11`, in the time zone of the bill's days.
     #[arg(long, value_name = "MONTH", conflicts_with = "days")]
     month: Option<String>,
     /// Only these days of the bill, `2026-11-01..2026-11-15`; the last one is included.
     #[arg(long, value_name = "FIRST..LAST")]
     days: Option<String>,
-    /// The time zone of the bill's days [default: the vendor's].
+    /// The time zone of the bill's days, such as `America/Los_Angeles` [default: the vendor's].
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
-    /// Only amounts in this currency. If it isn't USD, `--config` has to have its exchange rate (`cost.exchange`).
+    /// Only amounts in this currency. If it isn't USD, pass `--config` with its exchange rate (`cost.exchange`).
     #[arg(long)]
     currency: Option<String>,
-    /// A file that says how to read exports that have no built-in form.
+    /// A file of formats for exports that have no built-in one, in the shape of tollgate's `config/bills.yaml`.
     #[arg(long, value_name = "FILE")]
-    form: Option<PathBuf>,
-    /// What the bill calls a model, and the rate table's id for it. May be repeated.
+    format_file: Option<PathBuf>,
+    /// What the bill calls a model, and the rate table's id for it: `my-deployment=gpt-4o`. May be repeated.
     #[arg(long = "alias", value_name = "WORD=MODEL", value_parser = parse_alias)]
     aliases: Vec<(String, String)>,
-    /// The part of the bill that may stay unexplained, percent.
+    /// The part of the bill that may stay unexplained, in percent of the sum of its lines without signs.
     #[arg(long, default_value = "0.1", value_name = "PERCENT", value_parser = parse_percent)]
     tolerance: u64,
     /// Prints JSON.
@@ -102,8 +103,8 @@ fn run_reconcile(args: &ReconcileArgs, prices: &Prices) -> Result<ExitStatus, Co
         currency: args.currency.as_ref().map(|currency| currency.to_uppercase()),
         aliases: args.aliases.iter().cloned().collect::<BTreeMap<_, _>>(),
     };
-    let forms = load_forms(args.form.as_deref())?;
-    let mut bill = Bill::read(&args.files, &forms, provider, args.time_zone.as_deref(), &filter)?;
+    let formats = load_formats(args.format_file.as_deref())?;
+    let mut bill = Bill::read(&args.files, &formats, provider, args.time_zone.as_deref(), &filter)?;
     bill.name_models(prices);
     let convert = prices.converter(&bill.currency)?;
     let first_day = bill.days.0.checked_sub(2.days()).map(|day| day.to_string()).unwrap_or_default();
@@ -111,7 +112,7 @@ fn run_reconcile(args: &ReconcileArgs, prices: &Prices) -> Result<ExitStatus, Co
     let mut own = OwnSums::default();
     read_calls(&args.index, prices, &first_day, &mut |call| own.add(&call, (provider, span), &*convert))?;
     let result = reconcile(&bill, &own, prices);
-    let report = Report { bill: &bill, own: &own, result: &result, tolerance: args.tolerance };
+    let report = BillReport { bill: &bill, own: &own, result: &result, tolerance: args.tolerance };
     if args.json {
         print_json(&serde_json::to_string_pretty(&report.json()).unwrap_or_default())?;
     } else {

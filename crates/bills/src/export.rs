@@ -12,7 +12,7 @@ use std::rc::Rc;
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
-use super::form::{Fields, Form, Shape};
+use super::format::{ExportFormat, ExportRow, FileType};
 use command::output::Progress;
 use kernel::files::describe_io_error;
 
@@ -20,7 +20,7 @@ use kernel::files::describe_io_error;
 const MAX_PART: u64 = 16 << 20;
 
 /// A file whose rows are read.
-struct Source {
+struct ExportReader {
     inner: Box<dyn Read>,
     /// Bytes since the last part.
     pending: Rc<Cell<u64>>,
@@ -28,7 +28,7 @@ struct Source {
     progress: Progress,
 }
 
-impl Read for Source {
+impl Read for ExportReader {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(into)?;
         self.pending.set(self.pending.get().saturating_add(read as u64));
@@ -46,7 +46,7 @@ struct CsvRow<'r> {
     record: &'r csv::StringRecord,
 }
 
-impl Fields for CsvRow<'_> {
+impl ExportRow for CsvRow<'_> {
     fn get(&self, name: &str) -> Option<String> {
         self.record.get(*self.columns.get(&name.to_lowercase())?).map(str::to_owned)
     }
@@ -59,7 +59,7 @@ impl Fields for CsvRow<'_> {
 /// A row with the objects around it, from the inside out. Names are dotted for fields of objects in them.
 struct JsonRow<'r>(Vec<&'r Value>);
 
-impl Fields for JsonRow<'_> {
+impl ExportRow for JsonRow<'_> {
     fn get(&self, name: &str) -> Option<String> {
         let find = |object: &&Value| {
             let found = object.get(name).or_else(|| name.split('.').try_fold(*object, |at, key| at.get(key)))?;
@@ -92,49 +92,57 @@ fn as_text(value: &Value) -> Option<String> {
     }
 }
 
-/// What a row is passed to, with the form of its file.
-type Visit<'f, 'v> = dyn FnMut(&'f Form, &dyn Fields) -> Result<(), String> + 'v;
+/// What a row is passed to, with the format of its file.
+type Visit<'f, 'v> = dyn FnMut(&'f ExportFormat, &dyn ExportRow) -> Result<(), String> + 'v;
 
-/// Finds the form of a file among `forms` and calls `visit` with each of its rows.
+/// Finds the format of a file among `formats` and calls `visit` with each of its rows.
 ///
 /// # Errors
-/// The file can't be read, has no known form, or `visit` refuses a row.
-pub(crate) fn each_row<'f>(path: &Path, forms: &'f [Form], visit: &mut Visit<'f, '_>) -> Result<&'f Form, String> {
+/// The file can't be read, has no known format, or `visit` refuses a row.
+pub(crate) fn each_row<'f>(
+    path: &Path,
+    formats: &'f [ExportFormat],
+    visit: &mut Visit<'f, '_>,
+) -> Result<&'f ExportFormat, String> {
     let name = path.display();
     let mut reader = open(path).map_err(|error| format!("{name}: {}", describe_io_error(error.kind())))?;
     let first = first_byte(&mut reader).map_err(|error| format!("{name}: {error}"))?;
     let mut number = 0_u64;
-    let mut visit_row = |form: &'f Form, row: &dyn Fields| {
+    let mut visit_row = |format: &'f ExportFormat, row: &dyn ExportRow| {
         number += 1;
-        visit(form, row).map_err(|problem| format!("row {number}: {problem}"))
+        visit(format, row).map_err(|problem| format!("row {number}: {problem}"))
     };
     let found = match first {
-        Some(b'{' | b'[') => read_json(reader, forms, &mut visit_row),
-        Some(_) => read_csv(reader, forms, &mut visit_row),
+        Some(b'{' | b'[') => read_json(reader, formats, &mut visit_row),
+        Some(_) if reader.buffer().starts_with(b"PAR1") => {
+            Err("Parquet: convert it to CSV first, with DuckDB for instance (docs/how-to/close-the-month.md)"
+                .to_owned())
+        }
+        Some(_) => read_csv(reader, formats, &mut visit_row),
         None => Err("the file is empty".to_owned()),
     };
     found.map_err(|problem| format!("{name}: {problem}"))
 }
 
-fn no_form(forms: &[Form]) -> String {
-    let names: Vec<&str> = forms.iter().map(|form| form.name.as_str()).collect();
+fn unknown_format(formats: &[ExportFormat]) -> String {
+    let names: Vec<&str> = formats.iter().map(|format| format.name.as_str()).collect();
     format!(
-        "its columns are those of none of these forms: {}. Describe it in a file of forms: --form FILE, \
+        "its columns are those of none of these formats: {}. Describe it in a file of formats: --format-file FILE, \
          docs/how-to/close-the-month.md",
         names.join(", ")
     )
 }
 
-fn open(path: &Path) -> std::io::Result<BufReader<Source>> {
+fn open(path: &Path) -> std::io::Result<BufReader<ExportReader>> {
     let mut file = BufReader::new(File::open(path)?);
     let is_gzip = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     let inner: Box<dyn Read> = if is_gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-    let source = Source { inner, pending: Rc::default(), all: 0, progress: Progress::default() };
+    let source = ExportReader { inner, pending: Rc::default(), all: 0, progress: Progress::default() };
     Ok(BufReader::with_capacity(1 << 16, source))
 }
 
 /// The first byte that is neither white space nor part of a byte order mark, which is left unread.
-fn first_byte(reader: &mut BufReader<Source>) -> std::io::Result<Option<u8>> {
+fn first_byte(reader: &mut BufReader<ExportReader>) -> std::io::Result<Option<u8>> {
     loop {
         let Some(byte) = reader.fill_buf()?.first().copied() else { return Ok(None) };
         if !byte.is_ascii_whitespace() && ![0xef, 0xbb, 0xbf].contains(&byte) {
@@ -144,7 +152,11 @@ fn first_byte(reader: &mut BufReader<Source>) -> std::io::Result<Option<u8>> {
     }
 }
 
-fn read_csv<'f>(reader: BufReader<Source>, forms: &'f [Form], visit: &mut Visit<'f, '_>) -> Result<&'f Form, String> {
+fn read_csv<'f>(
+    reader: BufReader<ExportReader>,
+    formats: &'f [ExportFormat],
+    visit: &mut Visit<'f, '_>,
+) -> Result<&'f ExportFormat, String> {
     let pending = Rc::clone(&reader.get_ref().pending);
     let mut reader = csv::ReaderBuilder::new().from_reader(reader);
     let describe = |error: csv::Error| match error.kind() {
@@ -161,16 +173,20 @@ fn read_csv<'f>(reader: BufReader<Source>, forms: &'f [Form], visit: &mut Visit<
     while reader.read_record(&mut record).map_err(describe)? {
         pending.set(0);
         let row = CsvRow { columns: &columns, record: &record };
-        let fitting = || forms.iter().find(|form| form.shape == Shape::Csv && form.fits(&row));
-        let form = found.or_else(fitting).ok_or_else(|| no_form(forms))?;
-        found = Some(form);
-        visit(form, &row)?;
+        let fitting = || formats.iter().find(|format| format.file_type == FileType::Csv && format.fits(&row));
+        let format = found.or_else(fitting).ok_or_else(|| unknown_format(formats))?;
+        found = Some(format);
+        visit(format, &row)?;
     }
     found.ok_or_else(|| "the export has no rows".to_owned())
 }
 
 /// Reads one document, several, or lines of them.
-fn read_json<'f>(reader: BufReader<Source>, forms: &'f [Form], visit: &mut Visit<'f, '_>) -> Result<&'f Form, String> {
+fn read_json<'f>(
+    reader: BufReader<ExportReader>,
+    formats: &'f [ExportFormat],
+    visit: &mut Visit<'f, '_>,
+) -> Result<&'f ExportFormat, String> {
     let pending = Rc::clone(&reader.get_ref().pending);
     let mut found = None;
     for document in serde_json::Deserializer::from_reader(reader).into_iter::<Value>() {
@@ -182,26 +198,27 @@ fn read_json<'f>(reader: BufReader<Source>, forms: &'f [Form], visit: &mut Visit
         pending.set(0);
         let documents = document.as_array().map_or(std::slice::from_ref(&document), Vec::as_slice);
         if found.is_none() {
-            let has_row = |form: &&Form| {
+            let has_row = |format: &&ExportFormat| {
                 let mut is_form = false;
                 let mut visit_first = |row: &JsonRow<'_>| {
-                    is_form = form.fits(row);
+                    is_form = format.fits(row);
                     ControlFlow::Break(())
                 };
-                documents.iter().any(|one| rows_in(&[one], &form.rows, &mut visit_first).is_break()) && is_form
+                documents.iter().any(|one| rows_in(&[one], &format.rows, &mut visit_first).is_break()) && is_form
             };
-            found = forms.iter().filter(|form| form.shape == Shape::Json).find(has_row);
+            found = formats.iter().filter(|format| format.file_type == FileType::Json).find(has_row);
         }
-        let Some(form) = found else { continue };
-        let mut visit_row = |row: &JsonRow<'_>| visit(form, row).map_or_else(ControlFlow::Break, ControlFlow::Continue);
+        let Some(format) = found else { continue };
+        let mut visit_row =
+            |row: &JsonRow<'_>| visit(format, row).map_or_else(ControlFlow::Break, ControlFlow::Continue);
         for one in documents {
-            if let ControlFlow::Break(problem) = rows_in(&[one], &form.rows, &mut visit_row) {
+            if let ControlFlow::Break(problem) = rows_in(&[one], &format.rows, &mut visit_row) {
                 return Err(problem);
             }
         }
     }
     // a page may have no rows
-    found.ok_or_else(|| format!("the export has no rows, or {}", no_form(forms)))
+    found.ok_or_else(|| format!("the export has no rows, or {}", unknown_format(formats)))
 }
 
 /// Visits the rows below an object by the names of the arrays on the way; each with the objects around it.

@@ -1,5 +1,5 @@
-//! `bill focus`: a month's costs as CSV in the form of FOCUS 1.2 (focus.finops.org): a row for each day, owner, model,
-//! kind of token and price, so that price times quantity is the cost, exactly. Cells that a spreadsheet would run as
+//! `bill focus`: a month's costs as CSV in FOCUS 1.2 (focus.finops.org): a row for each day, owner, model, kind of
+//! token and price, so that price times quantity is the cost, exactly. Cells that a spreadsheet would run as
 //! formulas are made text.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::calls::{OwnCall, OwnPart, OwnStatus};
-use super::form::Kind;
-use super::own::{IndexArgs, day_of_time, read_calls};
+use super::format::ChargeKind;
+use super::own::{IndexArgs, NO_RATE, day_of_time, read_calls};
 use super::prices::{Prices, parse_month};
 use command::error::{CommandError, ExitStatus};
 use command::output::{print, print_notes};
@@ -30,26 +30,27 @@ const MAX_TEAMS: u64 = 16 << 20;
 pub struct FocusArgs {
     #[command(flatten)]
     index: IndexArgs,
-    /// The month, UTC, such as `2026-11`.
+    /// The month, such as `2026-11`, in UTC.
     #[arg(long)]
     month: String,
-    /// The currency of the amounts. If it isn't USD, `--config` has to have its exchange rate (`cost.exchange`).
+    /// The currency of the amounts. If it isn't USD, pass `--config` with its exchange rate (`cost.exchange`).
     #[arg(long, default_value = "USD")]
     currency: String,
-    /// A CSV file with a user, feature, tenant or account and its team in each line, for the tag `team`.
+    /// A CSV file without a heading for the tag `team`: in each line a user (its pseudonym), feature, tenant or
+    /// account, and its team. The first match in this order counts.
     #[arg(long, value_name = "FILE")]
     teams: Option<PathBuf>,
 }
 
-/// What rows are by.
+/// What tells rows apart.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct RowKey {
+pub(crate) struct FocusRowKey {
     day: Date,
     account: String,
     tenant: String,
     provider: String,
     model: String,
-    kind: Kind,
+    kind: ChargeKind,
     tier: String,
     is_covered: bool,
     /// Prices of one token, or of one use, 1e-18: without and with contracts, in the currency and then in USD.
@@ -59,7 +60,7 @@ pub(crate) struct RowKey {
 }
 
 #[derive(Clone, Copy, Default)]
-pub(crate) struct RowSum {
+pub(crate) struct FocusRowSum {
     /// Tokens, or uses that cost a fee.
     quantity: u64,
     list: i128,
@@ -73,7 +74,7 @@ pub(crate) fn run(args: &FocusArgs, prices: &Prices) -> Result<ExitStatus, Comma
     let currency = args.currency.to_uppercase();
     let convert = prices.converter(&currency)?;
     let teams = args.teams.as_deref().map(read_teams).transpose()?.unwrap_or_default();
-    let mut rows: BTreeMap<RowKey, RowSum> = BTreeMap::new();
+    let mut rows: BTreeMap<FocusRowKey, FocusRowSum> = BTreeMap::new();
     let mut unpriced = 0_u64;
     let first_day = first.checked_sub(1.day()).map(|day| day.to_string()).unwrap_or_default();
     read_calls(&args.index, prices, &first_day, &mut |call| {
@@ -83,7 +84,7 @@ pub(crate) fn run(args: &FocusArgs, prices: &Prices) -> Result<ExitStatus, Comma
             return Ok(());
         }
         let parts = rows_of(&call, day, &teams, &*convert);
-        for (key, sum) in parts.ok_or_else(|| format!("a call is older than the first exchange rate of {currency}"))? {
+        for (key, sum) in parts.ok_or(NO_RATE)? {
             rows.entry(key).or_default().add(sum);
         }
         if rows.len() <= MAX_ROWS {
@@ -100,7 +101,7 @@ pub(crate) fn run(args: &FocusArgs, prices: &Prices) -> Result<ExitStatus, Comma
     Ok(ExitStatus::Success)
 }
 
-impl RowSum {
+impl FocusRowSum {
     pub(crate) fn add(&mut self, other: Self) {
         self.quantity = self.quantity.saturating_add(other.quantity);
         self.list = self.list.saturating_add(other.list);
@@ -116,7 +117,7 @@ pub(crate) fn rows_of(
     day: Date,
     teams: &HashMap<String, String>,
     convert: &(dyn Fn(i128, u64) -> Option<i128> + Sync),
-) -> Option<Vec<(RowKey, RowSum)>> {
+) -> Option<Vec<(FocusRowKey, FocusRowSum)>> {
     let is_covered = call.tail.billing.is_some();
     let mut rows = Vec::new();
     for OwnPart { kind, tokens, atto, covered, list_atto } in &call.parts {
@@ -124,11 +125,11 @@ pub(crate) fn rows_of(
         let [list, contracted, billed] = [list_usd, *atto, billed_usd].map(|amount| convert(amount, call.at));
         let (list, contracted, billed) = (list?, contracted?, billed?);
         // the fees of a call are one use
-        let quantity = if *kind == Kind::Fee { 1 } else { *tokens };
+        let quantity = if *kind == ChargeKind::Fee { 1 } else { *tokens };
         let is_adjustment = call.status == OwnStatus::Correction || quantity == 0;
         let per_one = |amount: i128| amount / i128::from(quantity.max(1));
         let prices = (!is_adjustment).then(|| [list, contracted, list_usd, *atto].map(per_one));
-        let key = RowKey {
+        let key = FocusRowKey {
             day,
             account: call.tail.account.clone(),
             tenant: call.tail.tenant.clone(),
@@ -140,13 +141,13 @@ pub(crate) fn rows_of(
             prices,
             tags: tags_of(call, *kind, teams),
         };
-        rows.push((key, RowSum { quantity, list, contracted, billed, billed_usd }));
+        rows.push((key, FocusRowSum { quantity, list, contracted, billed, billed_usd }));
     }
     Some(rows)
 }
 
 /// The tags of a part of a call: who caused the cost, and for what. Those that nobody named are left out.
-fn tags_of(call: &OwnCall<'_>, kind: Kind, teams: &HashMap<String, String>) -> String {
+fn tags_of(call: &OwnCall<'_>, kind: ChargeKind, teams: &HashMap<String, String>) -> String {
     let tail = call.tail;
     let (user, feature) = (tail.user_key.as_deref(), tail.feature.as_deref());
     let of_team = |name: Option<&str>| name.and_then(|name| teams.get(name)).map(String::as_str);
@@ -185,13 +186,17 @@ fn read_teams(path: &Path) -> Result<HashMap<String, String>, CommandError> {
 }
 
 /// A text that no spreadsheet takes for a formula (OWASP, CSV injection).
-fn plain(text: &str) -> String {
+fn escape_formula(text: &str) -> String {
     const SIGNS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
     let is_formula = text.trim_start().starts_with(SIGNS) || text.starts_with(char::is_whitespace);
     if is_formula { format!("'{text}") } else { text.to_owned() }
 }
 
-pub(crate) fn as_csv(rows: &BTreeMap<RowKey, RowSum>, first: Date, currency: &str) -> Result<String, CommandError> {
+pub(crate) fn as_csv(
+    rows: &BTreeMap<FocusRowKey, FocusRowSum>,
+    first: Date,
+    currency: &str,
+) -> Result<String, CommandError> {
     let next_month = first.checked_add(1.month()).map_err(|_| "the month is too far away")?;
     let names = column_names()?;
     let mut out = csv::Writer::from_writer(Vec::new());
@@ -223,12 +228,17 @@ fn column_names() -> Result<Vec<String>, CommandError> {
 }
 
 /// The cells that a bill of tokens has.
-fn columns(key: &RowKey, sum: &RowSum, month: (Date, Date), currency: &str) -> BTreeMap<&'static str, String> {
+fn columns(
+    key: &FocusRowKey,
+    sum: &FocusRowSum,
+    month: (Date, Date),
+    currency: &str,
+) -> BTreeMap<&'static str, String> {
     let midnight = |day: Date| format!("{day}T00:00:00Z");
     let amount = |atto: i128| Usd(atto).to_string();
     // a million tokens, or one use
     let (unit, pricing_unit, scale) = match key.kind {
-        Kind::Fee => ("Requests", "Requests", 1),
+        ChargeKind::Fee => ("Requests", "Requests", 1),
         _ => ("Tokens", "1000000 Tokens", 1_000_000),
     };
     let price = |which: usize| {
@@ -243,14 +253,14 @@ fn columns(key: &RowKey, sum: &RowSum, month: (Date, Date), currency: &str) -> B
     let details = json!({"Model": key.model, "ServiceTier": key.tier, "TokenKind": key.kind.as_str()});
     let cells = [
         ("BilledCost", amount(sum.billed)),
-        ("BillingAccountId", plain(&key.account)),
-        ("BillingAccountName", plain(&key.account)),
+        ("BillingAccountId", escape_formula(&key.account)),
+        ("BillingAccountName", escape_formula(&key.account)),
         ("BillingAccountType", "tollgate account".to_owned()),
         ("BillingCurrency", currency.to_owned()),
         ("BillingPeriodEnd", midnight(month.1)),
         ("BillingPeriodStart", midnight(month.0)),
         ("ChargeCategory", if key.prices.is_some() { "Usage" } else { "Adjustment" }.to_owned()),
-        ("ChargeDescription", plain(&format!("{}: {}{tier}", key.model, key.kind.as_str()))),
+        ("ChargeDescription", escape_formula(&format!("{}: {}{tier}", key.model, key.kind.as_str()))),
         ("ChargeFrequency", "Usage-Based".to_owned()),
         ("ChargePeriodEnd", midnight(key.day.tomorrow().unwrap_or(key.day))),
         ("ChargePeriodStart", midnight(key.day)),
@@ -259,7 +269,7 @@ fn columns(key: &RowKey, sum: &RowSum, month: (Date, Date), currency: &str) -> B
         ("ContractedCost", amount(sum.contracted)),
         ("ContractedUnitPrice", price(1)),
         ("EffectiveCost", amount(sum.billed)),
-        ("InvoiceIssuerName", plain(provider)),
+        ("InvoiceIssuerName", escape_formula(provider)),
         ("ListCost", amount(sum.list)),
         ("ListUnitPrice", price(0)),
         ("PricingCategory", if_used(if key.is_covered { "Other" } else { "Standard" }.to_owned())),
@@ -269,17 +279,17 @@ fn columns(key: &RowKey, sum: &RowSum, month: (Date, Date), currency: &str) -> B
         ("PricingCurrencyListUnitPrice", price(2)),
         ("PricingQuantity", if_used(quantity)),
         ("PricingUnit", if_used(pricing_unit.to_owned())),
-        ("ProviderName", plain(provider)),
-        ("PublisherName", plain(provider)),
+        ("ProviderName", escape_formula(provider)),
+        ("PublisherName", escape_formula(provider)),
         ("ServiceCategory", "AI and Machine Learning".to_owned()),
-        ("ServiceName", plain(provider)),
+        ("ServiceName", escape_formula(provider)),
         ("ServiceSubcategory", "Generative AI".to_owned()),
-        ("SkuId", if_used(plain(&sku))),
+        ("SkuId", if_used(escape_formula(&sku))),
         ("SkuMeter", if_used(key.kind.as_str().replace('_', " "))),
         ("SkuPriceDetails", if_used(details.to_string())),
-        ("SkuPriceId", if_used(plain(&format!("{sku}{tier}")))),
-        ("SubAccountId", plain(&key.tenant)),
-        ("SubAccountName", plain(&key.tenant)),
+        ("SkuPriceId", if_used(escape_formula(&format!("{sku}{tier}")))),
+        ("SubAccountId", escape_formula(&key.tenant)),
+        ("SubAccountName", escape_formula(&key.tenant)),
         ("SubAccountType", "tollgate tenant".to_owned()),
         ("Tags", key.tags.clone()),
     ];

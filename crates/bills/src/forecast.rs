@@ -24,7 +24,7 @@ use rates::Usd;
 pub struct ForecastArgs {
     #[command(flatten)]
     index: IndexArgs,
-    /// The month, UTC [default: this one].
+    /// The month, such as `2026-11`, in UTC [default: this one].
     #[arg(long)]
     month: Option<String>,
     /// Prints JSON.
@@ -55,9 +55,9 @@ impl MonthTime {
         Some(Self { begin, end, passed: now.min(end).saturating_sub(begin) })
     }
 
-    /// What an amount of the time that has passed makes in the whole month; `None` before the month has begun.
-    fn project(&self, atto: i128) -> Option<i128> {
-        (self.passed > 0).then(|| share(atto, self.end.saturating_sub(self.begin), self.passed))
+    /// What an amount of the time that has passed makes in the whole month.
+    fn project(&self, atto: i128) -> i128 {
+        share(atto, self.end.saturating_sub(self.begin), self.passed)
     }
 }
 
@@ -72,6 +72,9 @@ pub(crate) fn run(args: &ForecastArgs, prices: &Prices) -> Result<ExitStatus, Co
         None => this_month().ok_or("the clock is wrong")?,
     };
     let time = MonthTime::new(first, now).ok_or("the month is too far away")?;
+    if time.passed == 0 {
+        return Err(format!("{} has not begun (UTC)", first.strftime("%Y-%m")).into());
+    }
     let mut tenants: BTreeMap<String, TenantSum> = BTreeMap::new();
     let first_day = first.checked_sub(1.day()).map(|day| day.to_string()).unwrap_or_default();
     read_calls(&args.index, prices, &first_day, &mut |call| {
@@ -94,7 +97,7 @@ fn as_json(first: Date, time: &MonthTime, tenants: &BTreeMap<String, TenantSum>)
     let rows: Vec<Json> = (tenants.iter())
         .map(|(tenant, sum)| {
             json!({"tenant": tenant, "usd": Usd(sum.atto).to_string(), "unpriced_calls": sum.unpriced,
-                "forecast_usd": time.project(sum.atto).map(|atto| Usd(atto).to_string())})
+                "forecast_usd": Usd(time.project(sum.atto)).to_string()})
         })
         .collect();
     json!({"month": first.strftime("%Y-%m").to_string(), "seconds_passed": time.passed,
@@ -102,16 +105,17 @@ fn as_json(first: Date, time: &MonthTime, tenants: &BTreeMap<String, TenantSum>)
 }
 
 fn as_text(first: Date, time: &MonthTime, tenants: &BTreeMap<String, TenantSum>) -> String {
-    let days = |seconds: u64| format!("{}.{}", seconds / 86_400, seconds % 86_400 / 8_640);
-    let (passed, whole) = (days(time.passed), time.end.saturating_sub(time.begin) / 86_400);
+    let (days, hours) = (time.passed / 86_400, time.passed % 86_400 / 3_600);
+    let whole = time.end.saturating_sub(time.begin) / 86_400;
     let month = first.strftime("%Y-%m");
     let mut out = format!(
-        "{month}: {passed} of {whole} days have passed. Forecast: the cost so far / {passed} * {whole}; it knows no \
-         weekends, trends or plans.\n\n{:<34} {:>14} {:>14}\n",
+        "{month}: {days} days and {hours} hours of {whole} days have passed. Forecast: the cost so far, over the time \
+         that has passed, for the whole month. It knows no weekends and no trends. Calls that a plan covers are in it, \
+         at their API price.\n\n{:<34} {:>14} {:>14}\n",
         "tenant", "so far, USD", "forecast, USD"
     );
     let mut line = |name: &str, sum: &TenantSum| {
-        let forecast = time.project(sum.atto).map_or("-".to_owned(), format_amount);
+        let forecast = format_amount(time.project(sum.atto));
         let unpriced =
             if sum.unpriced > 0 { format!("  and {} calls without a price", sum.unpriced) } else { String::new() };
         out.push_str(&format!(

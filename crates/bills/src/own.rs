@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::calls::{OwnCall, OwnStatus};
-use super::form::Kind;
+use super::format::ChargeKind;
 use super::prices::Prices;
 use audit::read::{IndexLines, StoreAccessArgs, Vault, each_row};
 use command::error::CommandError;
@@ -23,6 +23,9 @@ const BIN_SECONDS: i64 = 900;
 const MARGIN_SECONDS: u64 = 14 * 3_600;
 /// The same in bins.
 pub(crate) const MAX_SHIFT: i64 = 56;
+/// Why a call has no amount in another currency.
+pub(crate) const NO_RATE: &str =
+    "a call is older than the first exchange rate: add a line for its day or an earlier one to `cost.exchange.file`";
 /// Most sums that are kept.
 const MAX_SUMS: usize = 5_000_000;
 /// Most models without a price that are named.
@@ -34,7 +37,7 @@ pub(crate) struct IndexArgs {
     /// The vault whose index has the calls: a folder, or `s3://bucket/prefix`. No key is needed.
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     store: String,
-    /// Only this account of the vault.
+    /// Only calls of this account of tollgate (not of the vendor's).
     #[arg(long)]
     account: Option<String>,
     /// Only this tenant, as the index shows it.
@@ -96,7 +99,7 @@ pub(crate) struct OwnKey {
     /// Number of the quarter of an hour since 1970, UTC.
     pub(crate) bin: i64,
     pub(crate) model: Arc<str>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ChargeKind,
     pub(crate) tier: Arc<str>,
 }
 
@@ -156,7 +159,7 @@ impl OwnSums {
                 return Err(format!("more than {MAX_SUMS} sums: give --account or --tenant, or fewer --days"));
             }
             let atto = convert(part.atto.saturating_sub(part.covered), call.at);
-            let atto = atto.ok_or("a call is older than the first exchange rate, so it has no amount to compare")?;
+            let atto = atto.ok_or(NO_RATE)?;
             let (tokens, unpriced) = if is_unpriced { (0, part.tokens) } else { (part.tokens, 0) };
             self.cells.entry(key).or_default().add(OwnCell { tokens, unpriced, atto });
         }

@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::amounts::WHOLE;
-use super::form::{Kind, kind_of};
+use super::format::{ChargeKind, kind_of};
 use command::error::CommandError;
 use rates::{CallCircumstances, Exchange, RateQuery, RateTable, RateTables, Unit, Usd};
 
@@ -30,7 +30,7 @@ impl Prices {
             Some(exchange) => Ok(Box::new(|atto, at| Some(exchange.convert(Usd(atto), at)?.0))),
             None => Err(CommandError::Failed(format!(
                 "our amounts are in USD: for {currency}, give --config with `cost: {{ currency: {currency}, exchange: \
-                 … }}`, so that they can be converted day by day"
+                 … }}`, so that they can be converted day by day (docs/how-to/prices.md#another-currency)"
             ))),
         }
     }
@@ -52,7 +52,13 @@ impl Prices {
     }
 
     /// The list price of one token in a tier, as a ratio of the standard price, in 1e-9. `None`: not listed.
-    pub(crate) fn tier_ratio(&self, provider: &str, model: &str, day: Date, (kind, tier): (Kind, &str)) -> Option<u64> {
+    pub(crate) fn tier_ratio(
+        &self,
+        provider: &str,
+        model: &str,
+        day: Date,
+        (kind, tier): (ChargeKind, &str),
+    ) -> Option<u64> {
         if tier.is_empty() {
             return Some(WHOLE);
         }

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::amounts::{WHOLE, format_amount, format_ratio, times_ratio};
 use super::bill::Bill;
-use super::causes::{Cause, Line, Reconciliation, SharedRatio};
+use super::causes::{DifferenceCause, ReconciledLine, Reconciliation, SharedRatio};
 use super::own::OwnSums;
 use kernel::terminal::{escape_unsafe, format_count};
 use rates::Usd;
@@ -14,7 +14,7 @@ use rates::Usd;
 const MAX_LINES: usize = 400;
 
 /// What a report is made from.
-pub(crate) struct Report<'r> {
+pub(crate) struct BillReport<'r> {
     pub(crate) bill: &'r Bill,
     pub(crate) own: &'r OwnSums,
     pub(crate) result: &'r Reconciliation,
@@ -22,7 +22,7 @@ pub(crate) struct Report<'r> {
     pub(crate) tolerance: u64,
 }
 
-impl Report<'_> {
+impl BillReport<'_> {
     /// Why the bill can't be closed, if it can't. Unexplained amounts don't offset each other.
     pub(crate) fn problem(&self) -> Option<String> {
         if self.own.calls == 0 {
@@ -30,8 +30,19 @@ impl Report<'_> {
         }
         let allowed = times_ratio(self.result.total(|line| line.bill.abs()), self.tolerance);
         let percent = Usd(i128::from(self.tolerance).saturating_mul(100_000_000_000));
-        let is_open = self.result.total(|line| line.unexplained) > allowed;
-        is_open.then(|| format!("more than {percent}% of the bill is unexplained (--tolerance)"))
+        let unexplained = self.unexplained();
+        (unexplained > allowed).then(|| {
+            let [unexplained, allowed] = [unexplained, allowed].map(format_amount);
+            let currency = &self.bill.currency;
+            format!(
+                "{unexplained} {currency} without signs are unexplained; {allowed} are allowed (--tolerance {percent})"
+            )
+        })
+    }
+
+    /// What nothing explains; positive and negative amounts don't cancel.
+    fn unexplained(&self) -> i128 {
+        self.result.total(|line| line.unexplained)
     }
 
     pub(crate) fn text(&self) -> String {
@@ -45,7 +56,7 @@ impl Report<'_> {
             "day",
             "model",
             "bill",
-            "ours",
+            "tollgate",
             "difference"
         );
         for line in result.lines.iter().take(MAX_LINES) {
@@ -56,9 +67,9 @@ impl Report<'_> {
         }
         let [billed, own, difference] = self.sums().map(format_amount);
         out.push_str(&format!("{:<47} {billed:>14} {own:>14} {difference:>14}\n\nwhy the bill differs\n", "total"));
-        for cause in Cause::ALL {
+        for cause in DifferenceCause::ALL {
             let atto = result.cause(*cause);
-            if atto != 0 || *cause == Cause::Unexplained {
+            if atto != 0 || *cause == DifferenceCause::Unexplained {
                 let about = self.about(*cause);
                 out.push_str(&format!("  {:<42} {:>14}{about}\n", cause.as_str(), format_amount(atto)));
             }
@@ -75,27 +86,35 @@ impl Report<'_> {
     }
 
     fn sums(&self) -> [i128; 3] {
-        [self.result.total(|line| line.bill), self.result.total(|line| line.own), self.result.total(Line::difference)]
+        [
+            self.result.total(|line| line.bill),
+            self.result.total(|line| line.own),
+            self.result.total(ReconciledLine::difference),
+        ]
     }
 
     /// What a number alone doesn't say about a cause.
-    fn about(&self, cause: Cause) -> String {
+    fn about(&self, cause: DifferenceCause) -> String {
         match cause {
-            Cause::Unseen => {
+            DifferenceCause::Unseen => {
                 let (unseen, all) = (self.result.total(|line| line.unseen_tokens.into()), self.tokens());
-                let is_lost = |line: &&Line| line.own_tokens == 0 && line.causes.contains_key(&cause);
+                let is_lost = |line: &&ReconciledLine| line.own_tokens == 0 && line.causes.contains_key(&cause);
                 let lost = self.result.lines.iter().filter(is_lost);
                 let lost: Vec<String> = lost.map(|line| format!("{} {}", line.period.from, line.model)).collect();
                 let share = if all > 0 { format!("  {}% of the tokens", percent(unseen, all)) } else { String::new() };
                 if lost.is_empty() { share } else { format!("{share}; nothing of {}", escape_unsafe(&list(&lost))) }
             }
-            Cause::Unpriced => {
+            DifferenceCause::Unpriced => {
                 let models = self.own.unpriced.iter().map(|(model, calls)| format!("{calls} of {model}"));
                 format!("  {}", escape_unsafe(&list(&models.collect::<Vec<_>>())))
             }
-            Cause::TimeZone => {
-                let (hours, quarters) = (self.result.shift / 4, self.result.shift.abs() % 4 * 25);
-                format!("  its days begin {hours}.{quarters:02} h before those of {}", self.bill.zone_name)
+            DifferenceCause::TimeZone => {
+                let (shift, zone) = (self.result.shift, &self.bill.zone_name);
+                let (minutes, side) = (shift.abs() * 15, if shift > 0 { "before" } else { "after" });
+                format!("  its days begin {} h {} min {side} those of {zone} (--time-zone)", minutes / 60, minutes % 60)
+            }
+            DifferenceCause::Unexplained if self.unexplained() != self.result.cause(cause).abs() => {
+                format!("  {} without signs", format_amount(self.unexplained()))
             }
             _ => String::new(),
         }
@@ -117,7 +136,7 @@ impl Report<'_> {
 
     fn hint(&self, shared: &SharedRatio) -> String {
         let models = escape_unsafe(&list(&shared.models.iter().map(|model| model.to_string()).collect::<Vec<_>>()));
-        let (ratio, lines) = (format_ratio(shared.ratio), format_count(shared.lines, "line"));
+        let (ratio, lines) = (format_ratio(shared.ratio), format_count(shared.prices, "price"));
         if let Some(tier) = shared.tier {
             return format!(
                 "{models}: the bill has {ratio} of the standard price, which is the price of the {tier} tier: have \
@@ -129,7 +148,7 @@ impl Report<'_> {
                 "{models}: the bill has {ratio} times our price on {lines}: another price or exchange rate"
             );
         }
-        let billed = |line: &&Line| line.bill_tokens > 0 || line.bill != 0 && !line.model.is_empty();
+        let billed = |line: &&ReconciledLine| line.bill_tokens > 0 || line.bill != 0 && !line.model.is_empty();
         let is_whole = self.result.lines.iter().filter(billed).all(|line| shared.models.contains(&line.model));
         let provider = &self.bill.provider;
         let overlay = match is_whole {
@@ -152,45 +171,44 @@ impl Report<'_> {
         note(own.covered.1, format!("{calls} that plans cover ({covered} USD) are left out, as no bill has them"));
         let (sum, corrections) = (Usd(own.corrections.0), format_count(own.corrections.1, "correction"));
         note(own.corrections.1, format!("{corrections} of {sum} USD in all name no model, so no sum has them"));
-        let is_bare = !self.bill.has_tokens && self.result.cause(Cause::Unexplained) != 0;
-        let more =
-            "the bill has no numbers of tokens: the vendor's report of uses, as a second --file, tells more apart";
+        let is_bare = !self.bill.has_tokens && self.result.cause(DifferenceCause::Unexplained) != 0;
+        let more = "the bill has no numbers of tokens: the vendor's usage report, as a second --file, tells more apart";
         note(is_bare.into(), more.to_owned());
         notes
     }
 
     pub(crate) fn json(&self) -> Json {
         let amount = |atto: i128| Usd(atto).to_string();
-        let causes = |of: &dyn Fn(Cause) -> i128| -> Json {
-            let named = Cause::ALL.iter().map(|cause| (*cause, of(*cause)));
-            let named = named.filter(|(cause, atto)| *atto != 0 || *cause == Cause::Unexplained);
+        let causes = |of: &dyn Fn(DifferenceCause) -> i128| -> Json {
+            let named = DifferenceCause::ALL.iter().map(|cause| (*cause, of(*cause)));
+            let named = named.filter(|(cause, atto)| *atto != 0 || *cause == DifferenceCause::Unexplained);
             named.map(|(cause, atto)| (word(cause), json!(amount(atto)))).collect::<serde_json::Map<_, _>>().into()
         };
         let lines: Vec<Json> = (self.result.lines.iter())
             .map(|line| {
                 json!({"from": line.period.from.to_string(), "to": line.period.to.to_string(), "model": &*line.model,
-                    "bill": amount(line.bill), "ours": amount(line.own), "difference": amount(line.difference()),
+                    "bill": amount(line.bill), "tollgate": amount(line.own), "difference": amount(line.difference()),
                     "bill_tokens": line.bill_tokens, "unseen_tokens": line.unseen_tokens,
                     "causes": causes(&|cause| line.causes.get(&cause).copied().unwrap_or(0))})
             })
             .collect();
         let ratios: Vec<Json> = (self.result.ratios.iter())
             .map(|shared| {
-                json!({"ratio": format_ratio(shared.ratio), "tier": shared.tier, "lines": shared.lines,
+                json!({"ratio": format_ratio(shared.ratio), "tier": shared.tier, "prices": shared.prices,
                     "models": shared.models.iter().map(|model| &**model).collect::<Vec<_>>(),
                     "hint": self.hint(shared)})
             })
             .collect();
         let [bill, own, difference] = self.sums().map(amount);
         json!({"provider": self.bill.provider, "currency": self.bill.currency, "time_zone": self.bill.zone_name,
-            "shift_minutes": self.result.shift * 15, "calls": self.own.calls, "bill": bill, "ours": own,
+            "shift_minutes": self.result.shift * 15, "calls": self.own.calls, "bill": bill, "tollgate": own, "unexplained_without_signs": amount(self.unexplained()),
             "difference": difference, "causes": causes(&|cause| self.result.cause(cause)),
-            "within_tolerance": self.problem().is_none(), "ratios": ratios, "notes": self.notes(), "lines": lines})
+            "problem": self.problem(), "hints": self.hints(), "ratios": ratios, "notes": self.notes(), "lines": lines})
     }
 }
 
 /// The word of a cause in JSON.
-fn word(cause: Cause) -> String {
+fn word(cause: DifferenceCause) -> String {
     format!("{cause:?}").chars().fold(String::new(), |mut word, c| {
         if c.is_uppercase() && !word.is_empty() {
             word.push('_');
@@ -200,9 +218,9 @@ fn word(cause: Cause) -> String {
     })
 }
 
-fn format_line(line: &Line) -> String {
+fn format_line(line: &ReconciledLine) -> String {
     let model = if line.model.is_empty() { "-".to_owned() } else { escape_unsafe(&line.model) };
-    let causes = line.causes.iter().filter(|(cause, _)| **cause != Cause::Rounding);
+    let causes = line.causes.iter().filter(|(cause, _)| **cause != DifferenceCause::Rounding);
     let causes = causes.map(|(cause, atto)| format!("{} {}", word(*cause).replace('_', " "), format_amount(*atto)));
     let [billed, own, difference] = [line.bill, line.own, line.difference()].map(format_amount);
     let why = causes.collect::<Vec<_>>().join("; ");

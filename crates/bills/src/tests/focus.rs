@@ -55,7 +55,7 @@ fn file(rate: i128) -> (Vec<Row>, i128) {
         let call = OwnCall::read(line, &prices).unwrap();
         let day = day_of_time(call.at).unwrap();
         for (key, sum) in rows_of(&call, day, &teams, &|atto, _| Some(atto * rate)).unwrap() {
-            rows.entry(key).or_insert_with(crate::focus::RowSum::default).add(sum);
+            rows.entry(key).or_insert_with(crate::focus::FocusRowSum::default).add(sum);
         }
     }
     let text = as_csv(&rows, "2026-11-01".parse().unwrap(), if rate == 1 { "USD" } else { "EUR" }).unwrap();

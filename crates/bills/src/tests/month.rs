@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::amounts::times_ratio;
 use crate::bill::{Bill, RowFilter};
 use crate::calls::OwnCall;
-use crate::causes::{Cause, Reconciliation, reconcile};
-use crate::form::{Kind, load_forms};
+use crate::causes::{DifferenceCause, Reconciliation, reconcile};
+use crate::format::{ChargeKind, load_formats};
 use crate::own::OwnSums;
 use crate::prices::Prices;
 use genai::usage::TokenSplit;
@@ -47,7 +47,7 @@ fn calls(prices: &Prices, provider: &str, models: &[&str], count: u64, seed: u64
         .collect()
 }
 
-type BillRows = BTreeMap<(u64, String, Kind, &'static str), (u64, i128)>;
+type BillRows = BTreeMap<(u64, String, ChargeKind, &'static str), (u64, i128)>;
 
 /// What the vendor bills for calls: tokens and amounts by day, model and kind. `day_begins`: seconds before midnight
 /// UTC; `terms`: ratio of the list price (1e-9) and tier of a call.
@@ -72,17 +72,17 @@ fn bill_of(
 }
 
 const FORM: &str = r#"
-forms:
+formats:
   - name: test
-    shape: csv
-    needs: [day, cost]
+    file_type: csv
+    required_fields: [day, cost]
     time_zone: UTC
     start: day
     currency_is: USD
     model: [model]
     amount: cost
     kind: kind
-    tokens: { field: tokens, in: "1" }
+    tokens: { field: tokens, tokens_per_unit: "1" }
     tier: tier
     kinds: { input: input, cache_read: cache_read, cache_write_5m: cache_write_5m, output: output, credit: credit }
     tiers: { batch: batch, standard: "" }
@@ -108,11 +108,11 @@ fn read_bill(folder: &Path, rows: &BillRows, decimals: u32, without: &[&str], mo
         text.push('\n');
     }
     text.push_str(more);
-    let (form, export) = (folder.join("form.yaml"), folder.join("export.csv"));
-    std::fs::write(&form, FORM).unwrap();
+    let (format, export) = (folder.join("format.yaml"), folder.join("export.csv"));
+    std::fs::write(&format, FORM).unwrap();
     std::fs::write(&export, text).unwrap();
-    let forms = load_forms(Some(&form)).unwrap();
-    Bill::read(&[export], &forms, provider, None, &RowFilter::default()).unwrap()
+    let formats = load_formats(Some(&format)).unwrap();
+    Bill::read(&[export], &formats, provider, None, &RowFilter::default()).unwrap()
 }
 
 fn own_of(rows: &[IndexRow], prices: &Prices, provider: &str) -> OwnSums {
@@ -153,12 +153,12 @@ fn causes_are_named_with_their_amounts() {
     let bill = read_bill(folder.path(), &billed, 4, &["tier"], "2026-11-20,,credit,-50.00,0\n", "anthropic");
     let result = reconcile(&bill, &own_of(&seen, &prices, "anthropic"), &prices);
     assert_adds_up(&result);
-    assert_eq!(result.cause(Cause::Unexplained), 0);
-    assert_near("unseen", result.cause(Cause::Unseen), of_lost_day, 1);
-    assert_near("credit", result.cause(Cause::Credit), -50 * 10_i128.pow(18), 0);
+    assert_eq!(result.cause(DifferenceCause::Unexplained), 0);
+    assert_near("unseen", result.cause(DifferenceCause::Unseen), of_lost_day, 1);
+    assert_near("credit", result.cause(DifferenceCause::Credit), -50 * 10_i128.pow(18), 0);
     let discount = (sum(&billed) - of_lost_day) * 12 / 88;
-    assert_near("discount", result.cause(Cause::Discount), -discount, 1);
-    assert_near("rounding", result.cause(Cause::Rounding), 0, 1);
+    assert_near("discount", result.cause(DifferenceCause::Discount), -discount, 1);
+    assert_near("rounding", result.cause(DifferenceCause::Rounding), 0, 1);
     assert_eq!(result.ratios.len(), 1);
     assert_eq!((result.ratios[0].ratio, result.ratios[0].models.len()), (880_000_000, 2));
 }
@@ -176,14 +176,14 @@ fn a_tier_that_only_the_bill_names() {
     let bill = read_bill(folder.path(), &billed, 8, &[], "", "anthropic");
     let result = reconcile(&bill, &own_of(&rows, &prices, "anthropic"), &prices);
     assert_adds_up(&result);
-    assert_eq!(result.cause(Cause::Unexplained), 0);
-    assert_near("tier", result.cause(Cause::Tier), -batch, 0);
+    assert_eq!(result.cause(DifferenceCause::Unexplained), 0);
+    assert_near("tier", result.cause(DifferenceCause::Tier), -batch, 0);
     // all in batches, and the bill doesn't say so: the table knows the ratio
     let billed = bill_of(&rows, &prices, 0, &|_, _| (500_000_000, ""));
     let bill = read_bill(folder.path(), &billed, 8, &["tier"], "", "anthropic");
     let result = reconcile(&bill, &own_of(&rows, &prices, "anthropic"), &prices);
-    assert_eq!((result.cause(Cause::Unexplained), result.ratios[0].tier), (0, Some("batch")));
-    assert_near("tier", result.cause(Cause::Tier), -sum(&billed), 0);
+    assert_eq!((result.cause(DifferenceCause::Unexplained), result.ratios[0].tier), (0, Some("batch")));
+    assert_near("tier", result.cause(DifferenceCause::Tier), -sum(&billed), 0);
 }
 
 /// A bill whose days begin at another hour has the same calls, on other days.
@@ -197,9 +197,9 @@ fn days_of_another_time_zone() {
     let bill = read_bill(folder.path(), &billed, 6, &["tier"], "", "anthropic");
     let result = reconcile(&bill, &own_of(&rows, &prices, "anthropic"), &prices);
     assert_adds_up(&result);
-    assert_eq!((result.shift, result.cause(Cause::Unexplained)), (32, 0));
-    assert!(result.lines.iter().filter(|line| line.causes.contains_key(&Cause::TimeZone)).count() > 40);
-    assert_near("time zone", result.cause(Cause::TimeZone), 0, 1);
+    assert_eq!((result.shift, result.cause(DifferenceCause::Unexplained)), (32, 0));
+    assert!(result.lines.iter().filter(|line| line.causes.contains_key(&DifferenceCause::TimeZone)).count() > 40);
+    assert_near("time zone", result.cause(DifferenceCause::TimeZone), 0, 1);
 }
 
 /// A job that runs at night, of which the first day is lost and one more came in the next month, is no time zone.
@@ -213,9 +213,9 @@ fn lost_telemetry_is_no_time_zone() {
     let seen: Vec<IndexRow> = (1..31).map(call).collect();
     let bill = read_bill(folder.path(), &billed, 6, &["tier"], "", "anthropic");
     let result = reconcile(&bill, &own_of(&seen, &prices, "anthropic"), &prices);
-    assert_eq!((result.shift, result.cause(Cause::Unexplained)), (0, 0));
+    assert_eq!((result.shift, result.cause(DifferenceCause::Unexplained)), (0, 0));
     assert_eq!(
-        result.cause(Cause::Unseen),
+        result.cause(DifferenceCause::Unseen),
         result.total(|line| if line.period.from.day() == 1 { line.bill } else { 0 })
     );
 }
@@ -242,10 +242,10 @@ fn a_bill_without_tokens() {
     let of_day =
         |day: u64| -> i128 { billed.iter().filter(|((on, ..), _)| *on == day - 1).map(|(_, (_, atto))| *atto).sum() };
     let half: i128 = result.lines.iter().filter(|line| line.period.from.day() == 10).map(|line| line.own).sum();
-    assert_near("unseen", result.cause(Cause::Unseen), of_day(9), 1);
-    assert_near("unexplained", result.cause(Cause::Unexplained), of_day(10) - half, 1);
+    assert_near("unseen", result.cause(DifferenceCause::Unseen), of_day(9), 1);
+    assert_near("unexplained", result.cause(DifferenceCause::Unexplained), of_day(10) - half, 1);
     let own_sum: i128 = own.cells.values().map(|cell| cell.atto).sum();
-    assert_near("discount", result.cause(Cause::Discount), -times_ratio(own_sum - half, 75_000_000), 1);
+    assert_near("discount", result.cause(DifferenceCause::Discount), -times_ratio(own_sum - half, 75_000_000), 1);
 }
 
 /// What nothing explains is a line of its own, whatever its sign: a price that one day alone has, and calls that
@@ -256,16 +256,16 @@ fn what_nothing_explains_is_said() {
     let rows = calls(&prices, "anthropic", &ANTHROPIC[..1], 1_000, 5);
     let mut billed = bill_of(&rows, &prices, 0, &|_, _| (1_000_000_000, ""));
     let wrong = 7 * 10_i128.pow(18);
-    let odd = billed.iter_mut().find(|((day, _, kind, _), _)| (*day, *kind) == (14, Kind::Output)).unwrap();
+    let odd = billed.iter_mut().find(|((day, _, kind, _), _)| (*day, *kind) == (14, ChargeKind::Output)).unwrap();
     odd.1.1 += wrong;
     billed.retain(|(day, ..), _| *day != 20);
     let bill = read_bill(folder.path(), &billed, 8, &["tier"], "", "anthropic");
     let own = own_of(&rows, &prices, "anthropic");
     let result = reconcile(&bill, &own, &prices);
     assert_adds_up(&result);
-    assert_near("unexplained", result.cause(Cause::Unexplained), wrong, 0);
+    assert_near("unexplained", result.cause(DifferenceCause::Unexplained), wrong, 0);
     let of_day: i128 = result.lines.iter().filter(|line| line.period.from.day() == 21).map(|line| line.own).sum();
-    assert_eq!(result.cause(Cause::NotBilled), -of_day);
+    assert_eq!(result.cause(DifferenceCause::NotBilled), -of_day);
 }
 
 /// Models that the table doesn't price, and calls whose clock is ahead.
@@ -289,8 +289,8 @@ fn unpriced_calls_and_wrong_clocks() {
     let own = own_of(&rows, &own_prices, "anthropic");
     let result = reconcile(&bill, &own, &own_prices);
     assert_adds_up(&result);
-    assert_eq!((result.cause(Cause::Unexplained), own.clock_off), (0, 1));
-    assert_near("unpriced", result.cause(Cause::Unpriced), of_next, 0);
+    assert_eq!((result.cause(DifferenceCause::Unexplained), own.clock_off), (0, 1));
+    assert_near("unpriced", result.cause(DifferenceCause::Unpriced), of_next, 0);
 }
 
 /// Evidence is asked for: one day at another price, a price above ours on all days, and kinds that offset each other
@@ -319,23 +319,23 @@ fn a_ratio_needs_evidence() {
         bill_of(&rows, &prices, 0, &of_odd_day)
     };
     let result = read(&odd(4));
-    assert_eq!(result.cause(Cause::Discount), 0);
-    assert_near("one day", result.cause(Cause::Unexplained), -(of_day(&list, 4) * 3 / 10), 1);
+    assert_eq!(result.cause(DifferenceCause::Discount), 0);
+    assert_near("one day", result.cause(DifferenceCause::Unexplained), -(of_day(&list, 4) * 3 / 10), 1);
     let dearer = bill_of(&rows, &prices, 0, &|_, _| (1_100_000_000, ""));
     let result = read(&dearer);
-    assert_near("surcharge", result.cause(Cause::Unexplained), sum(&list) / 10, 1);
+    assert_near("surcharge", result.cause(DifferenceCause::Unexplained), sum(&list) / 10, 1);
     assert_eq!(result.ratios[0].ratio, 1_100_000_000);
     let mut offset = list.clone();
     let cents = 100 * 10_i128.pow(16);
     for ((day, _, kind, _), (_, atto)) in &mut offset {
         *atto += match (*day, *kind) {
-            (9, Kind::Input) => cents,
-            (9, Kind::Output) => -cents,
+            (9, ChargeKind::Input) => cents,
+            (9, ChargeKind::Output) => -cents,
             _ => 0,
         };
     }
     let result = read(&offset);
-    assert!(result.cause(Cause::Unexplained).abs() < 10_i128.pow(12));
+    assert!(result.cause(DifferenceCause::Unexplained).abs() < 10_i128.pow(12));
     assert!((result.total(|line| line.unexplained) - 2 * cents).abs() < 10_i128.pow(12));
 }
 
@@ -351,7 +351,7 @@ fn one_model_with_two_names() {
     let bill = read_bill(folder.path(), &billed, 8, &["tier"], "", "anthropic");
     let result = reconcile(&bill, &own_of(&rows, &prices, "anthropic"), &prices);
     assert_adds_up(&result);
-    assert_eq!((result.cause(Cause::Unseen), result.cause(Cause::NotBilled)), (0, 0));
+    assert_eq!((result.cause(DifferenceCause::Unseen), result.cause(DifferenceCause::NotBilled)), (0, 0));
     assert_eq!(result.renamed.values().sum::<usize>(), 30);
     assert!(result.total(|line| line.unexplained) > sum(&billed));
 }
@@ -371,5 +371,5 @@ fn covered_calls_are_on_no_bill() {
     let result = reconcile(&bill, &own, &prices);
     assert_adds_up(&result);
     assert_eq!((result.total(|line| line.own), own.covered.1), (0, 300));
-    assert_near("unseen", result.cause(Cause::Unseen), sum(&billed), 1);
+    assert_near("unseen", result.cause(DifferenceCause::Unseen), sum(&billed), 1);
 }

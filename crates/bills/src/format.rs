@@ -1,9 +1,9 @@
-//! [`Form`]: how one kind of a vendor's export is read. Forms are data (`config/bills.yaml`, whose head explains the
-//! fields, or a file of the user's); `export` reads files with them, and nothing else knows a vendor's columns.
+//! [`ExportFormat`]: how one kind of a vendor's export is read. Formats are data (`config/bills.yaml`, whose head
+//! explains the fields, and files of users); `export` reads files with them, and nothing else knows a vendor's columns.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
@@ -17,14 +17,14 @@ const BUILTIN: &str = include_str!("../../../config/bills.yaml");
 const MAX_KNOWN: usize = 20_000;
 /// Longest name of a model, characters.
 const MAX_MODEL: usize = 128;
-/// Largest file of forms, bytes.
-const MAX_FORMS: u64 = 4 << 20;
+/// Largest file of formats, bytes.
+const MAX_FORMATS: u64 = 4 << 20;
 
 kernel::word_enum! {
     /// What a line of a bill is for.
     #[derive(Deserialize)]
     #[serde(try_from = "String")]
-    pub(crate) Kind {
+    pub(crate) ChargeKind {
         Input = "input",
         InputAudio = "input_audio",
         InputImage = "input_image",
@@ -47,12 +47,12 @@ kernel::word_enum! {
         /// A line that takes off what a contract says.
         Discount = "discount",
         Tax = "tax",
-        /// A line that no pattern of the form understands.
+        /// A line that no pattern of the format understands.
         Other = "other",
     }
 }
 
-impl TryFrom<String> for Kind {
+impl TryFrom<String> for ChargeKind {
     type Error = String;
 
     fn try_from(word: String) -> Result<Self, String> {
@@ -60,7 +60,7 @@ impl TryFrom<String> for Kind {
     }
 }
 
-impl Kind {
+impl ChargeKind {
     pub(crate) fn is_tokens(self) -> bool {
         !matches!(self, Self::Fee | Self::Credit | Self::Discount | Self::Tax | Self::Other)
     }
@@ -81,7 +81,7 @@ impl Kind {
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Shape {
+pub(crate) enum FileType {
     Csv,
     Json,
 }
@@ -94,15 +94,15 @@ pub(crate) struct TokenCount {
     unit: Option<String>,
     #[serde(default)]
     units: BTreeMap<String, String>,
-    /// How many tokens one of them is, if no word says it.
-    r#in: Option<String>,
+    /// Tokens per unit where the row names no known unit.
+    tokens_per_unit: Option<String>,
 }
 
 impl TokenCount {
     /// How many tokens 1 is in this row, as a decimal.
-    pub(crate) fn one_is(&self, row: &dyn Fields) -> Option<&str> {
+    pub(crate) fn one_is(&self, row: &dyn ExportRow) -> Option<&str> {
         let word = self.unit.as_deref().and_then(|name| row.get(name)).unwrap_or_default();
-        self.units.get(&word.trim().to_lowercase()).or(self.r#in.as_ref()).map(String::as_str)
+        self.units.get(&word.trim().to_lowercase()).or(self.tokens_per_unit.as_ref()).map(String::as_str)
     }
 }
 
@@ -118,15 +118,15 @@ struct Pattern {
 /// Rows of other services.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Skip {
+struct ServiceFilter {
     fields: Vec<String>,
-    unless: Vec<String>,
+    only_if_contains: Vec<String>,
 }
 
 /// The field that names the vendor in a file of several, and the rate table's providers by its words.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Vendors {
+struct VendorFilter {
     field: String,
     words: BTreeMap<String, String>,
 }
@@ -138,16 +138,16 @@ fn one() -> String {
 /// See the module, and the head of `config/bills.yaml` for the fields.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Form {
+pub(crate) struct ExportFormat {
     pub(crate) name: String,
     pub(crate) provider: Option<String>,
     #[serde(default)]
-    #[allow(dead_code, reason = "where the form is published, for people who read the file")]
+    #[allow(dead_code, reason = "for people who read the file")]
     source: String,
-    pub(crate) shape: Shape,
+    pub(crate) file_type: FileType,
     #[serde(default)]
     pub(crate) rows: String,
-    pub(crate) needs: Vec<String>,
+    pub(crate) required_fields: Vec<String>,
     pub(crate) time_zone: String,
     pub(crate) start: String,
     pub(crate) end: Option<String>,
@@ -158,7 +158,7 @@ pub(crate) struct Form {
     pub(crate) model: Vec<String>,
     pub(crate) amount: Option<String>,
     #[serde(default = "one")]
-    pub(crate) amount_in: String,
+    pub(crate) amount_unit: String,
     kind: Option<String>,
     pub(crate) tokens: Option<TokenCount>,
     #[serde(default)]
@@ -167,22 +167,22 @@ pub(crate) struct Form {
     #[serde(default)]
     patterns: Vec<Pattern>,
     #[serde(default)]
-    kinds: BTreeMap<String, Kind>,
+    kinds: BTreeMap<String, ChargeKind>,
     #[serde(default)]
     tiers: BTreeMap<String, String>,
     #[serde(default)]
     models: BTreeMap<String, String>,
     /// Amounts of credits in the row.
     pub(crate) credits: Option<String>,
-    skip: Option<Skip>,
-    vendors: Option<Vendors>,
+    skip: Option<ServiceFilter>,
+    vendors: Option<VendorFilter>,
     /// What was read from words before: exports have millions of rows with the same ones.
     #[serde(skip)]
-    known: RefCell<HashMap<String, Reading>>,
+    known: RefCell<HashMap<String, RowWords>>,
 }
 
 /// The fields of a row by name.
-pub(crate) trait Fields {
+pub(crate) trait ExportRow {
     fn get(&self, name: &str) -> Option<String>;
 
     /// All of the row, to recognise it again.
@@ -196,65 +196,70 @@ pub(crate) trait Fields {
 
 /// What the words of a row say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reading {
+pub(crate) struct RowWords {
     pub(crate) model: String,
-    pub(crate) kind: Option<Kind>,
+    pub(crate) kind: Option<ChargeKind>,
     /// "" = standard; `None`: the row does not say.
     pub(crate) tier: Option<String>,
 }
 
-/// The forms of a file, or the built-in ones, in the order in which they are tried.
+/// The formats of a file, and then the built-in ones, in the order in which they are tried.
 ///
 /// # Errors
-/// The file can't be read or is no list of forms.
-pub(crate) fn load_forms(path: Option<&std::path::Path>) -> Result<Vec<Form>, String> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct File {
-        forms: Vec<Form>,
+/// The file can't be read or has no formats.
+pub(crate) fn load_formats(path: Option<&Path>) -> Result<Vec<ExportFormat>, String> {
+    let mut formats = Vec::new();
+    if let Some(path) = path {
+        let name = path.display().to_string();
+        let text =
+            read_text(path, MAX_FORMATS).map_err(|error| format!("{name}: {}", describe_io_error(error.kind())))?;
+        formats = parse_formats(&name, &text)?;
     }
-    let (name, text) = match path {
-        None => ("config/bills.yaml".to_owned(), Cow::Borrowed(BUILTIN)),
-        Some(path) => {
-            let name = path.display().to_string();
-            let text = read_text(path, MAX_FORMS).map_err(|e| format!("{name}: {}", describe_io_error(e.kind())))?;
-            (name, Cow::Owned(text))
-        }
-    };
-    let mut forms = config::load::parse_data::<File>(&name, &text).map_err(|problem| problem.to_string())?.forms;
-    for form in &mut forms {
-        form.compile().map_err(|problem| format!("{name}: form `{}`: {problem}", form.name))?;
-    }
-    Ok(forms)
+    formats.extend(parse_formats("config/bills.yaml", BUILTIN)?);
+    Ok(formats)
 }
 
-impl Form {
+fn parse_formats(name: &str, text: &str) -> Result<Vec<ExportFormat>, String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct FormatFile {
+        formats: Vec<ExportFormat>,
+    }
+    let mut formats =
+        config::load::parse_data::<FormatFile>(name, text).map_err(|problem| problem.to_string())?.formats;
+    for format in &mut formats {
+        format.compile().map_err(|problem| format!("{name}: format `{}`: {problem}", format.name))?;
+    }
+    Ok(formats)
+}
+
+impl ExportFormat {
     fn compile(&mut self) -> Result<(), String> {
         for pattern in &mut self.patterns {
             let syntax = syntax::Config::new().case_insensitive(true);
             let regex = Regex::builder().syntax(syntax).build(&pattern.regex);
             pattern.compiled = Some(regex.map_err(|_| format!("`{}` is not a regular expression", pattern.regex))?);
         }
-        let is_count = |word: &&String| *word != WITH_CACHED && Kind::parse(word).is_none();
+        let is_count = |word: &&String| *word != WITH_CACHED && ChargeKind::parse(word).is_none();
         match self.counts.keys().find(is_count) {
             Some(word) => Err(format!("`counts` has no kind `{word}`")),
             None => Ok(()),
         }
     }
 
-    /// Whether a row of this shape can be read with the form.
-    pub(crate) fn fits(&self, row: &dyn Fields) -> bool {
-        self.needs.iter().all(|name| row.get(name).is_some())
+    /// Whether a row has the fields of this format.
+    pub(crate) fn fits(&self, row: &dyn ExportRow) -> bool {
+        self.required_fields.iter().all(|name| row.get(name).is_some())
     }
 
     /// Whether the row belongs to another service or vendor.
-    pub(crate) fn skips(&self, row: &dyn Fields, provider: &str) -> bool {
-        let is_other_service = |skip: &Skip| {
+    pub(crate) fn skips(&self, row: &dyn ExportRow, provider: &str) -> bool {
+        let is_other_service = |skip: &ServiceFilter| {
             let texts = skip.fields.iter().filter_map(|name| row.get(name));
-            let is_ours = |text: &str| skip.unless.iter().any(|word| text.contains(&word.to_lowercase()));
+            let is_ours = |text: &str| skip.only_if_contains.iter().any(|word| text.contains(&word.to_lowercase()));
             !texts.into_iter().any(|text| is_ours(&text.to_lowercase()))
         };
-        let is_other_vendor = |vendors: &Vendors| {
+        let is_other_vendor = |vendors: &VendorFilter| {
             let word = row.get(&vendors.field).unwrap_or_default().trim().to_lowercase();
             vendors.words.get(&word).is_some_and(|vendor| vendor != provider)
         };
@@ -262,7 +267,7 @@ impl Form {
     }
 
     /// Model, kind and tier of a row.
-    pub(crate) fn read_words(&self, row: &dyn Fields) -> Reading {
+    pub(crate) fn read_words(&self, row: &dyn ExportRow) -> RowWords {
         let fields = self.patterns.iter().flat_map(|pattern| &pattern.fields);
         let fields = fields.chain(&self.kind).chain(&self.tier).chain(&self.model);
         let words = fields.map(|name| row.get(name).unwrap_or_default()).collect::<Vec<_>>().join("\u{1f}");
@@ -277,7 +282,7 @@ impl Form {
         reading
     }
 
-    fn read_new_words(&self, row: &dyn Fields) -> Reading {
+    fn read_new_words(&self, row: &dyn ExportRow) -> RowWords {
         let word = |text: &str| Some(text.trim().to_lowercase()).filter(|word| !word.is_empty());
         let field = |name: &String| word(&row.get(name)?);
         let mut model = self.model.iter().find_map(field);
@@ -294,7 +299,7 @@ impl Form {
             tier = tier.or_else(|| group("tier").and_then(|word| self.tiers.get(&word).cloned()));
         }
         let model = normalize_model(&model.unwrap_or_default());
-        Reading { model: self.models.get(&model).cloned().unwrap_or(model), kind, tier }
+        RowWords { model: self.models.get(&model).cloned().unwrap_or(model), kind, tier }
     }
 }
 
@@ -306,20 +311,20 @@ pub(crate) fn normalize_model(name: &str) -> String {
 }
 
 /// The kind of a unit of the rate table.
-pub(crate) fn kind_of(unit: Unit) -> Kind {
+pub(crate) fn kind_of(unit: Unit) -> ChargeKind {
     match unit {
-        Unit::Input => Kind::Input,
-        Unit::InputAudio => Kind::InputAudio,
-        Unit::InputImage => Kind::InputImage,
-        Unit::InputVideo => Kind::InputVideo,
-        Unit::CacheRead | Unit::CacheReadAudio | Unit::CacheReadImage => Kind::CacheRead,
+        Unit::Input => ChargeKind::Input,
+        Unit::InputAudio => ChargeKind::InputAudio,
+        Unit::InputImage => ChargeKind::InputImage,
+        Unit::InputVideo => ChargeKind::InputVideo,
+        Unit::CacheRead | Unit::CacheReadAudio | Unit::CacheReadImage => ChargeKind::CacheRead,
         // by definition the price of the short time
-        Unit::CacheWrite | Unit::CacheWrite5m | Unit::CacheWrite30m => Kind::CacheWrite5m,
-        Unit::CacheWrite1h | Unit::CacheWrite12h => Kind::CacheWrite1h,
-        Unit::Output | Unit::OutputVideo | Unit::OutputCitation => Kind::Output,
-        Unit::OutputAudio => Kind::OutputAudio,
-        Unit::OutputImage => Kind::OutputImage,
-        Unit::Reasoning => Kind::Reasoning,
+        Unit::CacheWrite | Unit::CacheWrite5m | Unit::CacheWrite30m => ChargeKind::CacheWrite5m,
+        Unit::CacheWrite1h | Unit::CacheWrite12h => ChargeKind::CacheWrite1h,
+        Unit::Output | Unit::OutputVideo | Unit::OutputCitation => ChargeKind::Output,
+        Unit::OutputAudio => ChargeKind::OutputAudio,
+        Unit::OutputImage => ChargeKind::OutputImage,
+        Unit::Reasoning => ChargeKind::Reasoning,
     }
 }
 
