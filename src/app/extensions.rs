@@ -17,7 +17,7 @@ use crate::app::fleet_drain::{self, FleetDrain};
 use crate::app::history_setup::HistorySetup;
 use crate::app::listeners::{IDLE_TIMEOUT, WebListener};
 use crate::app::processors::BuiltProcessors;
-use crate::app::reported_outcomes::ReportedOutcomes;
+use crate::app::reported_judgements::ReportedJudgements;
 use crate::app::spool_changes::{self, MoveTargets, SpoolChanges};
 use crate::app::tap;
 use crate::components::ExtensionSettings;
@@ -144,9 +144,9 @@ impl ExtensionListeners<'_> {
         let trackers = self.processors.trackers().map(|(_, tracker)| Arc::clone(tracker)).collect();
         let (inlet, clock) = (Arc::clone(self.inlet), Arc::clone(&self.resources.deps.clock));
         let tasks = || Arc::clone(&self.resources.tasks);
-        let outcomes =
-            ReportedOutcomes { trackers, runs: self.runs.clone(), inlet, clock: Arc::clone(&clock), tasks: tasks() };
-        pages::api::router(RunsApi { board: self.runs.clone(), judge: Arc::new(outcomes), clock, tasks: tasks() })
+        let judge =
+            ReportedJudgements { trackers, runs: self.runs.clone(), inlet, clock: Arc::clone(&clock), tasks: tasks() };
+        pages::api::router(RunsApi { board: self.runs.clone(), judge: Arc::new(judge), clock, tasks: tasks() })
     }
 }
 

@@ -34,7 +34,7 @@ mod memory_limiter;
 pub mod own_metrics;
 mod port_conflicts;
 mod processors;
-mod reported_outcomes;
+mod reported_judgements;
 pub mod resolve;
 mod running;
 pub mod seen_keys;

@@ -68,9 +68,14 @@ fn request() -> String {
         "user.id": "jane@example.com", "tenant.id": "acme", "work_tracker.issue_id": "OPS-7"});
     let call = json!({"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini",
         "gen_ai.usage.input_tokens": 1000, "gen_ai.usage.output_tokens": 50, "gen_ai.input.messages": "CANARY asks"});
+    // with text where a label belongs
+    let judge = json!({"openinference.span.kind": "EVALUATOR", "annotations.0.annotation.name": "relevance",
+        "annotations.0.annotation.score": 0.5, "annotations.0.annotation.explanation": "CANARY",
+        "annotations.0.annotation.label": "the CANARY answer misses what the user asked for"});
     let spans = [
         span("0000000000000001", "", "invoke_agent a", root),
         span("0000000000000002", "0000000000000001", "chat", call),
+        span("0000000000000003", "0000000000000001", "judge", judge),
     ];
     json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string()
 }
@@ -97,17 +102,35 @@ async fn a_run_from_its_spans_to_its_summary() {
     assert_eq!(ask(admin, &target, None, outcome).0, 401);
     assert_eq!(ask(admin, &target, Some(TOKEN), outcome).0, 200);
     assert_eq!(ask(admin, "POST /api/runs/nobody/outcome", Some(TOKEN), outcome).0, 404);
+    let evaluation = r#"[{"name": "correctness", "score": 0.8, "label": "good", "annotator_kind": "HUMAN"}]"#;
+    let target = format!("POST /api/runs/{TRACE}/evaluations");
+    assert_eq!(ask(admin, &target, None, evaluation).0, 401);
+    for _ in 0..2 {
+        assert_eq!(ask(admin, &target, Some(TOKEN), evaluation).0, 200);
+    }
+    assert_eq!(ask(admin, &target, Some(TOKEN), r#"{"name": "correctness"}"#).0, 400);
+    assert_eq!(ask(admin, "POST /api/runs/nobody/evaluations", Some(TOKEN), evaluation).0, 404);
+    let (_, metrics) = ask(admin, "GET /metrics", Some(TOKEN), "");
+    let counted = r#"agent_evaluations_total{name="correctness",label="good",tenant="acme",feature="triage"} 1"#;
+    assert!(metrics.contains(counted), "{metrics}");
+    let (_, page) = ask(admin, &format!("GET /runs/{TRACE}"), Some(TOKEN), "");
+    assert!(page.contains("<td>correctness</td><td>good</td><td class=\"n\">0.8</td><td>HUMAN</td>"), "{page}");
     let outbound = || fs::read_to_string(folder.path().join("outbound.jsonl")).unwrap_or_default();
     // the summary and its metrics go out
     until(|| {
         let text = outbound();
-        text.contains("tollgate.run.summary") && text.contains("agent.run.iterations")
+        text.contains("tollgate.run.summary")
+            && text.contains("agent.run.iterations")
+            && text.contains("agent.evaluation.score")
     })
     .await;
     app.shutdown().await;
     let (app, _, admin) = start(folder.path()).await;
     let run = get(admin, &format!("/api/runs/{TRACE}"));
     assert_eq!(run["outcome"]["outcome"], json!("overridden"), "{run}");
+    let own = json!({"name": "correctness", "label": "good", "value": 0.8, "kind": "HUMAN"});
+    let of_span = json!({"name": "relevance", "label": null, "value": 0.5, "kind": null});
+    assert_eq!(run["evaluations"], json!([of_span, own]), "the label of the first is text");
     // wait long enough for a second summary to show
     let uptime = || {
         let (_, text) = ask(admin, "GET /metrics", Some(TOKEN), "");

@@ -139,6 +139,7 @@ async fn roles_of_a_whole_gateway() {
         ("POST /-/drain", [401, 403, 403, 409, 403]),
         ("POST /-/spool", [401, 403, 403, 400, 403]),
         ("POST /api/runs/none/outcome", [401, 403, 403, 400, 403]),
+        ("POST /api/runs/none/evaluations", [401, 403, 403, 400, 403]),
         ("POST /api/alerts/test", [401, 403, 403, 404, 403]),
         ("POST /-/erasures", [401, 403, 403, 400, 403]),
         ("GET /api/tap?pipeline=none", [401, 403, 403, 403, 400]),

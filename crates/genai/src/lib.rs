@@ -73,7 +73,7 @@ pub use owners::{KnownOwner, Owner, RunAddress, adopt_owners};
 pub use required_attributes::missing_required_attributes;
 pub use vaulted_texts::VaultedTexts;
 pub use vocabulary::{Vocabulary, VocabularyError};
-pub use words::{fits_words, is_identifier, split_words};
+pub use words::{fits_words, is_identifier, is_name, split_words};
 
 /// Reads the facts of a payload of no particular account, in time linear in the payload's size.
 pub fn read_facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {

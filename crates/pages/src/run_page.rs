@@ -7,7 +7,7 @@ use askama::Template;
 
 use super::{AdminPages, text};
 use runs::amounts::NO_PRICE;
-use runs::{RunDetail, RunStep, RunView, StepKind, UsageSum};
+use runs::{AnnotatorKind, EvaluationScore, RunDetail, RunStep, RunView, StepKind, UsageSum};
 
 /// Maximum depth of the drawn tree.
 const MAX_DEPTH: usize = 12;
@@ -89,6 +89,8 @@ pub(super) struct RunPage {
     facts: Vec<(&'static str, String)>,
     numbers: Vec<(&'static str, String, String)>,
     tokens: Vec<(&'static str, String)>,
+    /// Name, label, score, who judged.
+    evaluations: Vec<(String, String, String, &'static str)>,
     turns: Vec<TurnRow>,
     /// The sessions that continue each other, up to this one; empty if it continues none.
     story: Vec<StoryRow>,
@@ -120,6 +122,7 @@ impl RunPage {
             facts: fact_rows(pages, view),
             numbers: figure_rows(view),
             tokens: token_rows(view),
+            evaluations: evaluation_rows(view),
             turns: turn_rows(pages, view),
             story: story_rows(pages, view),
             is_paused: paused,
@@ -217,6 +220,15 @@ fn token_rows(view: &RunView) -> Vec<(&'static str, String)> {
         ("Context, first → last prompt", format!("{first} → {last} ({growth:.1} ×)"))
     });
     rows.into_iter().chain(context).collect()
+}
+
+fn evaluation_rows(view: &RunView) -> Vec<(String, String, String, &'static str)> {
+    let to_row = |score: &EvaluationScore| {
+        let kind = score.kind.map_or("", AnnotatorKind::as_str);
+        let value = score.value.map_or_else(String::new, |value| value.to_string());
+        (text::clean_name(&score.name), text::clean_name(&score.label), value, kind)
+    };
+    view.judgement.scores.iter().map(to_row).collect()
 }
 
 fn turn_rows(pages: &AdminPages, view: &RunView) -> Vec<TurnRow> {

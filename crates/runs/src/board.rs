@@ -1,4 +1,4 @@
-//! [`RunSource`]: how history reads the runs of a tracker; and [`OutcomeStore`], which stores verdicts of humans. Pages
+//! [`RunSource`]: how history reads the runs of a tracker; and [`JudgementStore`], which stores judgements. Pages
 //! and the API read both trackers and history through `history::RunBoard`.
 
 use std::collections::BTreeMap;
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::alert_rule::{AlertRule, AlertSeverity, AlertUnit};
 use super::amounts::{format_decimal, format_dollars, format_multiple, format_seconds};
 use super::sums::InvestigationStats;
-use super::view::{RunDetail, RunJudgement, RunOutcome, RunOwner, RunView};
+use super::view::{RunDetail, RunJudgement, RunOwner, RunView};
 
-/// Why an outcome was not stored.
+/// Why a judgement was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutcomeError {
+pub enum JudgementError {
     /// No run has this id.
     UnknownRun,
-    /// The outcome could not be made durable now; the client should retry.
+    /// It could not be made durable now; the client should retry.
     NotStoredNow,
 }
 
@@ -172,13 +172,13 @@ pub trait RunSource: Send + Sync {
     fn alerts(&self) -> Vec<Alert>;
 }
 
-/// Stores verdicts of humans.
-pub trait OutcomeStore: Send + Sync {
-    /// Stores the outcome of a run; completes once it is durable.
-    fn store_outcome<'a>(
+/// Stores outcomes and evaluations of runs.
+pub trait JudgementStore: Send + Sync {
+    /// Stores the judgement of a run; completes once it is durable.
+    fn store_judgement<'a>(
         &'a self,
         account: &'a str,
         id: &'a str,
-        outcome: RunOutcome,
-    ) -> BoxFuture<'a, Result<(), OutcomeError>>;
+        judgement: RunJudgement,
+    ) -> BoxFuture<'a, Result<(), JudgementError>>;
 }

@@ -147,7 +147,10 @@ pub fn run(view: &RunView) -> Value {
         json!({"outcome": outcome.verdict.as_str(), "confidence": outcome.confidence, "resolution_seconds": outcome.resolution_seconds})
     });
     let scores = view.judgement.scores.iter();
-    let scores = scores.map(|score| json!({"name": score.name, "label": text(&score.label), "value": score.value}));
+    let scores = scores.map(|score| {
+        let kind = score.kind.map(|kind| kind.as_str());
+        json!({"name": score.name, "label": text(&score.label), "value": score.value, "kind": kind})
+    });
     json!({
         "id": view.run,
         "session_id": view.session,

@@ -21,7 +21,9 @@ pub mod testing;
 mod tests;
 
 pub use alert_rule::{AlertRule, AlertSeverity, AlertUnit};
-pub use board::{Alert, BudgetState, EndedRuns, MeasureAggregate, OutcomeError, OutcomeStore, RunBudget, RunSource};
+pub use board::{
+    Alert, BudgetState, EndedRuns, JudgementError, JudgementStore, MeasureAggregate, RunBudget, RunSource,
+};
 pub use key::{digest, run_key};
 pub use record::{FirstRuns, LargestFirst, RunRecord, decode_run, encode_run};
 pub use sums::{InvestigationStats, RunSums, UsageSum};
@@ -30,6 +32,6 @@ pub use totals::{
     total_input_tokens,
 };
 pub use view::{
-    CallStreak, EvaluationScore, MAX_KEPT_STEPS, OutcomeVerdict, RunDetail, RunJudgement, RunOutcome, RunOwner,
-    RunPeaks, RunState, RunStep, RunView, SessionView, StepKind,
+    AnnotatorKind, CallStreak, EvaluationScore, MAX_KEPT_STEPS, MAX_SCORES, OutcomeVerdict, RunDetail, RunJudgement,
+    RunOutcome, RunOwner, RunPeaks, RunState, RunStep, RunView, SessionView, StepKind,
 };

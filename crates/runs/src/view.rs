@@ -104,16 +104,67 @@ impl RunPeaks {
     }
 }
 
+kernel::word_enum! {
+    /// Who judged, in OpenInference's words.
+    pub AnnotatorKind {
+        Human = "HUMAN",
+        Llm = "LLM",
+        Code = "CODE",
+    }
+}
+
+/// One evaluation of a run. Name and label are names, never content.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredScore", into = "StoredScore")]
 pub struct EvaluationScore {
     /// Name of the evaluated property.
     pub name: String,
     pub label: String,
     pub value: Option<f64>,
+    pub kind: Option<AnnotatorKind>,
 }
 
 // Values are never NaN.
 impl Eq for EvaluationScore {}
+
+/// Name, label, value. The kind follows the label, behind a character that no label has: older forms end there.
+type StoredScore = (String, String, Option<f64>);
+const KIND_SEPARATOR: char = '\u{1f}';
+
+impl From<StoredScore> for EvaluationScore {
+    fn from((name, mut label, value): StoredScore) -> Self {
+        let at = label.find(KIND_SEPARATOR).unwrap_or(label.len());
+        let kind = AnnotatorKind::parse(label.split_off(at).trim_start_matches(KIND_SEPARATOR));
+        Self { name, label, value, kind }
+    }
+}
+
+impl From<EvaluationScore> for StoredScore {
+    fn from(score: EvaluationScore) -> Self {
+        let kind = score.kind.map(|kind| format!("{KIND_SEPARATOR}{}", kind.as_str())).unwrap_or_default();
+        (score.name, score.label + &kind, score.value)
+    }
+}
+
+impl EvaluationScore {
+    /// Maximum size of a name or label, bytes.
+    const MAX_NAME_BYTES: usize = 128;
+    /// Larger values would swallow all others in a sum of doubles.
+    pub const MAX_VALUE: f64 = 1e15;
+
+    /// Whether a text may be the name or the label of an evaluation. Others may be content.
+    pub fn is_name(text: &str) -> bool {
+        !text.is_empty()
+            && text.len() <= Self::MAX_NAME_BYTES
+            && !text.chars().any(char::is_control)
+            && genai::is_name(text)
+    }
+
+    /// Whether it says something.
+    pub fn is_complete(&self) -> bool {
+        !self.name.is_empty() && (self.value.is_some() || !self.label.is_empty())
+    }
+}
 
 /// Verdict of a human on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,11 +207,14 @@ pub struct RunOutcome {
 // Values are never NaN.
 impl Eq for RunOutcome {}
 
+/// Maximum number of evaluations of a run, and of those that one item or request reports.
+pub const MAX_SCORES: usize = 20;
+
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunJudgement {
     /// Verdict of a human.
     pub outcome: Option<RunOutcome>,
-    /// Evaluations, at most 8.
+    /// Evaluations, one of each name, at most [`MAX_SCORES`].
     pub scores: Vec<EvaluationScore>,
 }
 

@@ -1,10 +1,10 @@
 //! Reads the attributes that runs need in addition to the facts of `genai`: commit, issue, incident, template,
-//! attempts, source of a permission denial, outcomes, and the configured measures. One pass over the attributes of
+//! attempts, source of a permission denial, outcomes, evaluations, and the configured measures. One pass over the attributes of
 //! each item and one over those of each resource; only label-shaped texts, numbers and booleans are read. `observe`
 //! uses the result.
 
 use otlp::{Attribute, NodeId, NodeKind, Payload, TextField, Value, VerdictBit};
-use runs::{EvaluationScore, OutcomeVerdict, RunJudgement, RunOutcome};
+use runs::{AnnotatorKind, EvaluationScore, MAX_SCORES, OutcomeVerdict, RunJudgement, RunOutcome};
 
 use super::config::Settings;
 
@@ -14,6 +14,8 @@ const MAX_LABEL_BYTES: usize = 128;
 const MAX_MEASURE: f64 = 1e15;
 /// The event of the semantic conventions that carries a score.
 const EVALUATION_EVENT: &str = "gen_ai.evaluation.result";
+/// The keys of that event begin with this.
+const EVENT_KEYS: &str = "gen_ai.evaluation.";
 
 #[derive(Clone, Copy, Default)]
 pub(super) struct ResourceAttributes<'p> {
@@ -42,7 +44,26 @@ pub(super) struct ItemAttributes<'p> {
     verdict: Option<OutcomeVerdict>,
     confidence: Option<f64>,
     resolution_seconds: Option<f64>,
-    score: EvaluationScore,
+    /// With what their keys begin with.
+    scores: Vec<(&'p str, EvaluationScore)>,
+}
+
+/// Splits the key of an evaluation: what the keys of one evaluation begin with, and what the value is.
+fn split_evaluation_key(key: &str) -> Option<(&str, &str)> {
+    if let Some(field) = key.strip_prefix(EVENT_KEYS) {
+        return Some((EVENT_KEYS, field.strip_prefix("score.").unwrap_or(field)));
+    }
+    let (list, rest) =
+        key.strip_prefix("trace.").or_else(|| key.strip_prefix("session.")).unwrap_or(key).split_once('.')?;
+    let one = match list {
+        "annotations" => "annotation",
+        "evaluations" => "evaluation",
+        _ => return None,
+    };
+    let (index, rest) = rest.split_once('.')?;
+    let field = rest.strip_prefix(one)?.strip_prefix('.')?;
+    let is_index = !index.is_empty() && index.bytes().all(|digit| digit.is_ascii_digit());
+    Some((key.strip_suffix(field)?, field)).filter(|_| is_index)
 }
 
 fn as_label(value: Value<'_>) -> Option<&str> {
@@ -122,7 +143,7 @@ impl<'p> ItemAttributes<'p> {
             unread.filter(|_| !is_read).into_iter().for_each(|verdict| payload.give_verdict(id, verdict));
         }
         if !is_evaluation {
-            attributes.score = EvaluationScore::default();
+            attributes.scores.retain(|(keys, _)| *keys != EVENT_KEYS);
         }
         attributes.feature = feature.or(resource.feature).map(|(_, text)| text);
         attributes
@@ -130,7 +151,7 @@ impl<'p> ItemAttributes<'p> {
 
     /// Keys are compared first: few attributes are of interest, and the others may be long texts. Returns false if key
     /// and value mean nothing to a run.
-    fn read_value(&mut self, key: &str, value: Value<'p>) -> bool {
+    fn read_value(&mut self, key: &'p str, value: Value<'p>) -> bool {
         let label = || as_label(value);
         let is_no_label = || label().is_none();
         let within = |low: f64, high: f64| as_number(value).filter(|number| (low..=high).contains(number));
@@ -149,10 +170,6 @@ impl<'p> ItemAttributes<'p> {
                 self.fallback_reason = label().or(self.fallback_reason);
             }
             "agent.outcome" => self.verdict = label().map_or(self.verdict, OutcomeVerdict::parse),
-            "gen_ai.evaluation.name" => label().into_iter().for_each(|text| text.clone_into(&mut self.score.name)),
-            "gen_ai.evaluation.score.label" => {
-                label().into_iter().for_each(|text| text.clone_into(&mut self.score.label));
-            }
             "attempt" | "gen_ai.request.attempt" | "llm.request.attempt" if is_no_label() => {
                 self.attempts = within(0.0, 255.0).map_or(0, |number| number as u16);
             }
@@ -161,7 +178,29 @@ impl<'p> ItemAttributes<'p> {
             "agent.resolution_seconds" | "agent.outcome.resolution_seconds" if is_no_label() => {
                 self.resolution_seconds = within(0.0, MAX_MEASURE);
             }
-            "gen_ai.evaluation.score.value" if is_no_label() => self.score.value = within(-MAX_MEASURE, MAX_MEASURE),
+            _ => return self.read_evaluation(key, value),
+        }
+        true
+    }
+
+    /// Reads a part of an evaluation. Text that is no name is content, and not read.
+    fn read_evaluation(&mut self, key: &'p str, value: Value<'p>) -> bool {
+        let Some((keys, field)) = split_evaluation_key(key) else { return false };
+        let at = self.scores.iter().position(|(known, _)| *known == keys).unwrap_or(self.scores.len());
+        if at == self.scores.len() && at < MAX_SCORES {
+            self.scores.push((keys, EvaluationScore::default()));
+        }
+        let Some((_, score)) = self.scores.get_mut(at) else { return true };
+        let name = || value.as_str().filter(|text| EvaluationScore::is_name(text)).unwrap_or_default().to_owned();
+        let is_value = |number: &f64| number.abs() <= EvaluationScore::MAX_VALUE;
+        match field {
+            "name" => score.name = name(),
+            "label" => score.label = name(),
+            "score" | "value" => {
+                let number = as_number(value).or_else(|| value.as_str()?.parse().ok());
+                score.value = number.filter(is_value);
+            }
+            "annotator_kind" => score.kind = value.as_str().and_then(AnnotatorKind::parse),
             _ => return false,
         }
         true
@@ -177,11 +216,12 @@ impl<'p> ItemAttributes<'p> {
 
     /// The outcome and scores of the run that the item reports, if any.
     pub(super) fn judgement(&self) -> Option<RunJudgement> {
-        let verdict = self.verdict.or_else(|| OutcomeVerdict::parse(&self.score.label));
+        let event = self.scores.iter().find(|(keys, _)| *keys == EVENT_KEYS);
+        let verdict = self.verdict.or_else(|| OutcomeVerdict::parse(&event?.1.label));
         let (confidence, resolution_seconds) = (self.confidence, self.resolution_seconds);
         let outcome = verdict.map(|verdict| RunOutcome { verdict, confidence, resolution_seconds });
-        let scored = !self.score.name.is_empty() && (self.score.value.is_some() || !self.score.label.is_empty());
-        let scores: Vec<EvaluationScore> = scored.then(|| self.score.clone()).into_iter().collect();
+        let scores = self.scores.iter().map(|(_, score)| score).filter(|score| score.is_complete());
+        let scores: Vec<EvaluationScore> = scores.cloned().collect();
         (outcome.is_some() || !scores.is_empty()).then_some(RunJudgement { outcome, scores })
     }
 }

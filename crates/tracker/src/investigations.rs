@@ -5,21 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kernel::bounded_map::BoundedMap;
 use runs::fair_eviction::choose_eviction;
-use runs::{InvestigationStats, OutcomeVerdict, RunJudgement, RunOutcome, RunView, UNATTRIBUTED};
+use runs::{InvestigationStats, MAX_SCORES, OutcomeVerdict, RunJudgement, RunOutcome, RunView, UNATTRIBUTED};
 use serde::{Deserialize, Serialize};
 
 use super::alerts::percentile;
 use super::codec::{put, put_list, take};
 use super::metrics::RunMetrics;
 use super::observation::ObservedOutcome;
-use super::outbox::OutboxEvent;
+use super::outbox::{EvaluationEvent, OutboxEvent};
 
 const MAX_OUTCOMES: usize = 10_000;
 const MAX_INVESTIGATIONS: usize = 5000;
 /// Maximum number of runs in one investigation. Further runs do not count: without a figure to subtract, each of their
 /// revisions would be added again.
 const MAX_RUNS_PER_INVESTIGATION: usize = 1000;
-const MAX_SCORES: usize = 8;
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct InvestigationState {
@@ -81,12 +80,20 @@ impl Investigations {
         self.outcomes.get(&key).map(|judged| judged.judgement.clone())
     }
 
-    pub(super) fn record_outcome(&mut self, account: &str, observed: &ObservedOutcome) {
+    /// `whose`: the tenant and the feature of the scores.
+    pub(super) fn record_outcome(&mut self, account: &str, observed: &ObservedOutcome, whose: [String; 2]) {
+        let events = &mut self.events;
         let outcome = self.outcomes.update(account, observed.run, |judged| {
             account.clone_into(&mut judged.account);
             let judgement = &mut judged.judgement;
             judgement.outcome = observed.judgement.outcome.or(judgement.outcome);
             for score in &observed.judgement.scores {
+                // A repeat is no news. The order stays, so that repeats don't push the others out.
+                if judgement.scores.contains(score) {
+                    continue;
+                }
+                let event = Box::new(EvaluationEvent { run: observed.run, score: score.clone(), whose: whose.clone() });
+                events.push(OutboxEvent::Evaluation(account.to_owned(), event));
                 judgement.scores.retain(|known| known.name != score.name);
                 judgement.scores.push(score.clone());
             }

@@ -62,7 +62,7 @@ use kernel::pseudonym::IdPolicy;
 use otlp::{JudgeId, Payload, Signal};
 use pipeline::{Batch, BatchOrigin, Effect, Processor, Reason, RequestSource, SourceRequest};
 use rates::ActiveRates;
-use runs::{RunJudgement, RunOutcome, RunOwner, RunView, run_key};
+use runs::{RunJudgement, RunOwner, RunView, run_key};
 use telemetry::Meter;
 
 pub use alerts::AlertThresholds;
@@ -166,16 +166,20 @@ impl RunTracker {
         AggregationContext { window: observation::nanos(self.settings.tool_window.0), table }
     }
 
-    /// The effect to commit for an outcome that a user recorded for a run.
-    pub fn outcome_effect(&self, view: &RunView, outcome: RunOutcome, received: UnixNanos) -> Effect {
+    /// The effect to commit for a judgement that a client reports of a run.
+    pub fn judgement_effect(&self, view: &RunView, mut judgement: RunJudgement, received: UnixNanos) -> Effect {
+        observe::redact_scores(&mut judgement, &view.account, &*self.ids);
+        let [tenant, feature] = [&view.tenant, &view.feature].map(|name| name.as_deref().unwrap_or("").into());
         let observed = ObservedOutcome {
             run: run_key(&view.account, &view.run),
             incident: view.incident.as_deref().unwrap_or("").into(),
-            judgement: RunJudgement { outcome: Some(outcome), scores: Vec::new() },
+            whose: if judgement.scores.is_empty() { [0; 2] } else { [1, 2] },
+            judgement,
         };
         let observation = BatchObservation {
             account: view.account.as_str().into(),
             received: received.0,
+            names: vec![tenant, feature],
             outcomes: vec![observed],
             ..BatchObservation::default()
         };

@@ -8,7 +8,7 @@ use runs::{RunView, SessionView, total_input_tokens};
 use telemetry::names::{self, MetricDefinition, MetricKind};
 use telemetry::{Counter, Gauge, Meter};
 
-use super::outbox::OutboxEvent;
+use super::outbox::{EvaluationEvent, OutboxEvent};
 use super::store::NewToolCall;
 
 const NANOS_PER_SECOND: f64 = 1e9;
@@ -133,7 +133,23 @@ impl RunMetrics {
             OutboxEvent::ToolCallsP95(account, agent_type, calls) => {
                 record(&names::TOOL_CALLS_P95, &[self.agent_type(account, agent_type)], *calls);
             }
+            OutboxEvent::Evaluation(account, event) => self.evaluation_figures(account, event, record),
         }
+    }
+
+    fn evaluation_figures(&self, account: &str, event: &EvaluationEvent, record: &mut FigureSink<'_>) {
+        let EvaluationEvent { score, whose: [tenant, feature], .. } = event;
+        // labels of metrics have no blanks
+        let [name, label] = [&score.name, &score.label].map(|text| text.replace(' ', "_"));
+        let name = ("name", self.value("evaluation", account, Some(&name)));
+        let tenant = ("tenant", self.value("tenant", account, Some(tenant)));
+        let feature = ("feature", self.value("feature", account, Some(feature)));
+        let label = match &*label {
+            "" => "none",
+            label => self.value("evaluation_label", account, Some(label)),
+        };
+        record(&names::EVALUATIONS, &[name, ("label", label), tenant, feature], 1.0);
+        score.value.into_iter().for_each(|value| record(&names::EVALUATION_SCORE, &[name, tenant, feature], value));
     }
 
     fn run_figures(&self, run: &RunView, record: &mut FigureSink<'_>) {

@@ -189,6 +189,10 @@ pub(super) struct ObservedOutcome {
     /// "" = none.
     pub(super) incident: Box<str>,
     pub(super) judgement: RunJudgement,
+    /// The tenant and the feature of its scores, as numbers of names. In the stored form they are at the end of the
+    /// batch.
+    #[serde(skip)]
+    pub(super) whose: [u32; 2],
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -260,8 +264,13 @@ impl BatchObservation {
             (saved != 0).then_some((at, saved))
         };
         let saved: Vec<(usize, i128)> = self.items.iter().enumerate().filter_map(saved).collect();
-        if !saved.is_empty() {
+        let whose: Vec<[u32; 2]> = self.outcomes.iter().map(|outcome| outcome.whose).collect();
+        let has_whose = whose.iter().any(|whose| *whose != [0; 2]);
+        if has_whose || !saved.is_empty() {
             put(&saved, &mut out);
+        }
+        if has_whose {
+            put(&whose, &mut out);
         }
         out
     }
@@ -275,13 +284,16 @@ impl BatchObservation {
             let call = batch.items.get_mut(at).and_then(|item| item.call.as_mut());
             call.into_iter().for_each(|call| call.saved = saved);
         }
+        let whose: Vec<[u32; 2]> = if rest.is_empty() { Vec::new() } else { take(&mut rest)? };
+        batch.outcomes.iter_mut().zip(whose).for_each(|(outcome, whose)| outcome.whose = whose);
         rest.is_empty().then_some(batch)
     }
 
-    /// The names used by the batch's measures, with their numbers.
+    /// The names used by the batch's measures and scores, with their numbers.
     pub(super) fn measure_names(&self) -> impl Iterator<Item = (u32, &str)> {
-        let numbers: BTreeSet<u32> =
-            self.measures.iter().flat_map(|measure| [measure.service, measure.tenant, measure.commit]).collect();
+        let of_measures = self.measures.iter().flat_map(|measure| [measure.service, measure.tenant, measure.commit]);
+        let of_scores = self.outcomes.iter().flat_map(|outcome| outcome.whose);
+        let numbers: BTreeSet<u32> = of_measures.chain(of_scores).collect();
         numbers.into_iter().filter_map(|number| Some((number, &**numbered(&self.names, number)?)))
     }
 

@@ -14,7 +14,7 @@ use kernel::hex;
 use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, NodeKind, Payload, Signal, VerdictBit};
 use pipeline::BatchOrigin;
-use runs::{digest, run_key};
+use runs::{RunJudgement, digest, run_key};
 
 use super::attributes::{ItemAttributes, ResourceAttributes};
 use super::config::Settings;
@@ -101,7 +101,7 @@ pub(super) fn observe_batch(
         reader.add_measures(item, &attributes);
         if is_observed(item) {
             let observed = reader.observe_item(item, &attributes);
-            reader.add_outcome(item, &attributes);
+            reader.add_outcome(item, &attributes, observed.attribution);
             let changes = item.cost.as_deref().map(|cost| reader.observe_changes(cost, &observed));
             reader.observation.items.push(observed);
             all_changes.extend(changes.into_iter().flatten());
@@ -166,15 +166,19 @@ impl<'a> BatchReader<'a> {
         <[u8; 16]>::try_from(self.payload.trace_id(node)).ok().filter(|id| *id != [0; 16])
     }
 
-    fn add_outcome(&mut self, item: &'a ItemFacts, attributes: &ItemAttributes<'a>) {
-        let Some(judgement) = attributes.judgement() else { return };
+    fn add_outcome(&mut self, item: &'a ItemFacts, attributes: &ItemAttributes<'a>, whose: Attribution<u32>) {
+        let Some(mut judgement) = attributes.judgement() else { return };
+        let vaulted = self.context.vaulted;
+        judgement.scores.retain(|score| !vaulted.contains(&score.name) && !vaulted.contains(&score.label));
+        redact_scores(&mut judgement, self.account, self.context.ids);
         let trace = hex::encode(self.payload.trace_id(item.node));
         let trace = Some(trace).filter(|id| id.bytes().any(|digit| digit != b'0'));
         let Some(id) = item.run.clone().or(trace).or_else(|| item.session.clone()) else { return };
         let run = run_key(self.account, &self.context.ids.shown_id(self.account, &id));
         let incident = attributes.incident.unwrap_or("");
         let incident = self.context.ids.redact_column(self.account, incident).as_ref().into();
-        self.observation.outcomes.push(ObservedOutcome { run, incident, judgement });
+        let whose = if judgement.scores.is_empty() { [0; 2] } else { [whose.tenant, whose.feature] };
+        self.observation.outcomes.push(ObservedOutcome { run, incident, judgement, whose });
     }
 
     /// Places of an item and of its parent; 0 = none.
@@ -482,6 +486,13 @@ impl<'a> BatchReader<'a> {
         let low = self.received.saturating_sub(MAX_TIMESTAMP_AGE);
         let high = self.received.saturating_add(MAX_TIMESTAMP_LEAD);
         if (low..=high).contains(&time) { time } else { 0 }
+    }
+}
+
+/// Applies the redaction rules to the names and labels of evaluations.
+pub(super) fn redact_scores(judgement: &mut RunJudgement, account: &str, ids: &dyn IdPolicy) {
+    for text in judgement.scores.iter_mut().flat_map(|score| [&mut score.name, &mut score.label]) {
+        *text = ids.redact_column(account, text).into_owned();
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use kernel::bounded_map::{AccountHash, BoundedMap};
 use otlp::Signal;
-use runs::{Alert, RunTotals, RunView, SessionView, digest};
+use runs::{Alert, EvaluationScore, RunTotals, RunView, SessionView, digest};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{put, put_list, take};
@@ -34,6 +34,17 @@ pub(super) enum OutboxEvent {
     Overridden(String, String, String),
     /// The 95th percentile of tool calls per investigation: account, agent type, value.
     ToolCallsP95(String, String, f64),
+    /// A new or changed evaluation of a run: account, what it says.
+    Evaluation(String, Box<EvaluationEvent>),
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct EvaluationEvent {
+    /// Digest of the account and the run's id as shown.
+    pub(super) run: u64,
+    pub(super) score: EvaluationScore,
+    /// Tenant and feature; "" = unknown.
+    pub(super) whose: [String; 2],
 }
 
 impl OutboxEvent {
@@ -43,9 +54,10 @@ impl OutboxEvent {
             Self::Run(view, _) => &view.account,
             Self::Session(view) => &view.account,
             Self::Alert(alert) => &alert.account,
-            Self::Investigation(account, ..) | Self::Overridden(account, ..) | Self::ToolCallsP95(account, ..) => {
-                account
-            }
+            Self::Investigation(account, ..)
+            | Self::Overridden(account, ..)
+            | Self::ToolCallsP95(account, ..)
+            | Self::Evaluation(account, ..) => account,
         }
     }
 
@@ -103,6 +115,12 @@ impl OutboxEvent {
             Self::ToolCallsP95(account, agent_type, value) => {
                 digest(&["calls", account, agent_type, &value.to_bits().to_string()])
             }
+            Self::Evaluation(account, event) => {
+                let EvaluationEvent { run, score, .. } = &**event;
+                let value = score.value.map_or(0, f64::to_bits);
+                let [run, value] = [*run, value].map(|part| part.to_string());
+                digest(&["evaluation", account, &run, &score.name, &score.label, &value])
+            }
         }
     }
 
@@ -127,7 +145,11 @@ impl OutboxEvent {
         match self {
             Self::Run(_, 0) | Self::Alert(_) => LOGS | METRICS,
             Self::Run(..) => LOGS,
-            Self::Session(_) | Self::Investigation(..) | Self::Overridden(..) | Self::ToolCallsP95(..) => METRICS,
+            Self::Session(_)
+            | Self::Investigation(..)
+            | Self::Overridden(..)
+            | Self::ToolCallsP95(..)
+            | Self::Evaluation(..) => METRICS,
         }
     }
 }

@@ -25,7 +25,7 @@ use super::summary::{resource, scope, text_attribute};
 type MetricName = (&'static str, &'static str);
 
 /// The names under which figures are sent; others are not sent.
-static METRIC_NAMES: [(&MetricDefinition, MetricName); 19] = [
+static METRIC_NAMES: [(&MetricDefinition, MetricName); 21] = [
     (&names::RUNS, ("agent.runs", "{run}")),
     (&names::RUN_ITERATIONS, ("agent.run.iterations", "{iteration}")),
     (&names::RUN_DURATION, ("agent.run.duration_seconds", "s")),
@@ -44,6 +44,8 @@ static METRIC_NAMES: [(&MetricDefinition, MetricName); 19] = [
     (&names::ALERTS, ("agent.alerts", "{alert}")),
     (&names::INVESTIGATIONS, ("agent.investigations", "{investigation}")),
     (&names::OVERRIDES, ("agent.human_override_count", "{investigation}")),
+    (&names::EVALUATIONS, ("agent.evaluations", "{evaluation}")),
+    (&names::EVALUATION_SCORE, ("agent.evaluation.score", "1")),
     (&names::TOOL_CALLS_P95, ("agent.tool_calls_per_investigation_p95", "{call}")),
 ];
 const SESSIONS: MetricName = ("agent.sessions", "{session}");

@@ -97,7 +97,8 @@ impl TrackerState {
         let metrics = Some(metrics).filter(|_| self.has_ticked && owner.is_here());
         self.measures.apply(observation, &self.settings, shown_names, metrics);
         for outcome in &observation.outcomes {
-            self.investigations.record_outcome(&observation.account, outcome);
+            let whose = outcome.whose.map(|number| shown_names.get(&number).cloned().unwrap_or_default());
+            self.investigations.record_outcome(&observation.account, outcome, whose);
         }
         self.queue_events(Vec::new(), owner, metrics);
         let batch = KeyedBatch::new(observation);

@@ -50,6 +50,7 @@ pub(super) const ROUTES: &[RouteRow] = &[
     (Method::GET, "/api/runs/{id}", FILTERED),
     (Method::GET, "/api/runs/{id}/budget", FILTERED),
     (Method::POST, "/api/runs/{id}/outcome", OPERATOR),
+    (Method::POST, "/api/runs/{id}/evaluations", OPERATOR),
     (Method::GET, "/api/sessions", FILTERED),
     (Method::GET, "/api/sums", FILTERED),
     (Method::GET, "/api/budgets", FILTERED),

@@ -155,7 +155,7 @@ pub(super) fn count_telling_words(text: &str) -> Option<usize> {
 }
 
 /// Returns true for an opaque value, or a name: at most three words, or three and neutral ones without blanks.
-pub(super) fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     let is_short = |count: WordCount| count.words <= MAX_NAME_WORDS && text.len() <= MAX_NAME_BYTES;
     let counted = || WordCount::of(text, MAX_JOINED_BYTES);
     is_opaque(text) || counted().is_some_and(|count| is_short(count) || count.is_joined(MAX_NAME_WORDS))

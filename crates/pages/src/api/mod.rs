@@ -1,5 +1,5 @@
-//! `/api/…` on the admin port: runs, sessions, budgets, sums, investigations, measures and alerts as JSON, and a POST
-//! for the outcome of a run. Answers have the form of `runs::json`; ids are looked up and never printed as HTML;
+//! `/api/…` on the admin port: runs, sessions, budgets, sums, investigations, measures and alerts as JSON, and POSTs
+//! for the outcome and evaluations of a run. Answers have the form of `runs::json`; ids are looked up and never printed as HTML;
 //! bodies are at most 4 KiB. The admin port's guard authorises requests.
 
 #[cfg(test)]
@@ -20,7 +20,10 @@ use super::limits::{PageState, Seen, limit_board};
 use history::{RETENTION, RunBoard, RunFilter};
 use kernel::clock::Clock;
 use net::{Spawn, spawn::run_blocking};
-use runs::{OutcomeError, OutcomeStore, OutcomeVerdict, RunOutcome, RunView, json as to_json};
+use runs::{
+    AnnotatorKind, EvaluationScore, JudgementError, JudgementStore, MAX_SCORES, OutcomeVerdict, RunJudgement,
+    RunOutcome, RunView, json as to_json,
+};
 use telemetry::admin::auth::KnownClient;
 
 /// Default and maximum number of runs in one answer.
@@ -33,7 +36,7 @@ const MAX_BODY_BYTES: usize = 4096;
 #[derive(Clone)]
 pub struct RunsApi {
     pub board: RunBoard,
-    pub judge: Arc<dyn OutcomeStore>,
+    pub judge: Arc<dyn JudgementStore>,
     pub clock: Arc<dyn Clock>,
     /// Runs queries off the socket threads, because one may go through all live runs.
     pub tasks: Arc<dyn Spawn>,
@@ -44,7 +47,8 @@ pub fn router(api: RunsApi) -> Router {
         .route("/api/runs", list(to_json::runs))
         .route("/api/runs/{id}", one(|board, account, id| Some(to_json::detail(&board.find_run(account, id)?))))
         .route("/api/runs/{id}/budget", one(|board, account, id| Some(to_json::budget(&board.budget(account, id)?))))
-        .route("/api/runs/{id}/outcome", post(outcome))
+        .route("/api/runs/{id}/outcome", judge(OutcomeRequest::parse))
+        .route("/api/runs/{id}/evaluations", judge(EvaluationRequest::parse))
         .route("/api/sessions", list(to_json::sessions))
         .route("/api/sums", all(|board, from| to_json::sums(&board.sums(from))))
         .route("/api/investigations", all(|board, _| to_json::investigations(&board.investigations())))
@@ -159,7 +163,7 @@ struct OutcomeRequest {
 }
 
 impl OutcomeRequest {
-    fn parse(body: &[u8]) -> Result<RunOutcome, &'static str> {
+    fn parse(body: &[u8]) -> Result<RunJudgement, &'static str> {
         let Ok(posted) = serde_json::from_slice::<Self>(body) else {
             return Err(
                 "expected {\"outcome\": \"confirmed\" or \"overridden\", \"confidence\": …, \"resolution_seconds\": …}",
@@ -174,18 +178,74 @@ impl OutcomeRequest {
         if posted.resolution_seconds.is_some_and(|seconds| !(0.0..=1e9).contains(&seconds)) {
             return Err("`resolution_seconds` must be seconds, from 0 to 1000000000");
         }
-        Ok(RunOutcome { verdict, confidence: posted.confidence, resolution_seconds: posted.resolution_seconds })
+        let Self { confidence, resolution_seconds, .. } = posted;
+        let outcome = Some(RunOutcome { verdict, confidence, resolution_seconds });
+        Ok(RunJudgement { outcome, scores: Vec::new() })
     }
 }
 
-async fn outcome(
-    Seen(api): Seen<RunsApi>,
-    Path(id): Path<String>,
-    Query(query): Query<AccountQuery>,
-    body: Bytes,
+/// `{"name": "correctness", "score": 0.8, "label": "good", "annotator_kind": "HUMAN"}`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EvaluationRequest {
+    name: String,
+    score: Option<f64>,
+    label: Option<String>,
+    annotator_kind: Option<String>,
+}
+
+impl EvaluationRequest {
+    /// Parses one evaluation or a list.
+    fn parse(body: &[u8]) -> Result<RunJudgement, &'static str> {
+        let shape =
+            "expected {\"name\": …, \"score\": a number, \"label\": …, \"annotator_kind\": …}, or a list of these";
+        let list = match serde_json::from_slice(body).map_err(|_| shape)? {
+            Value::Array(list) => list,
+            one => vec![one],
+        };
+        if !(1..=MAX_SCORES).contains(&list.len()) {
+            return Err("expected 1 to 20 evaluations");
+        }
+        let to_score = |one| serde_json::from_value::<Self>(one).map_err(|_| shape)?.into_score();
+        let scores = list.into_iter().map(to_score).collect::<Result<_, _>>()?;
+        Ok(RunJudgement { outcome: None, scores })
+    }
+
+    fn into_score(self) -> Result<EvaluationScore, &'static str> {
+        let label = self.label.unwrap_or_default();
+        if !EvaluationScore::is_name(&self.name) {
+            return Err("`name` must be a name: at most three words and 128 bytes");
+        }
+        if !label.is_empty() && !EvaluationScore::is_name(&label) {
+            return Err("`label` must be a label, no text: at most three words and 128 bytes");
+        }
+        if self.score.is_some_and(|score| score.abs() > EvaluationScore::MAX_VALUE) {
+            return Err("`score` must be at most 1000000000000000");
+        }
+        let kind = match self.annotator_kind {
+            Some(word) => Some(AnnotatorKind::parse(&word).ok_or("`annotator_kind` must be HUMAN, LLM or CODE")?),
+            None => None,
+        };
+        let score = EvaluationScore { name: self.name, label, value: self.score, kind };
+        score.is_complete().then_some(score).ok_or("an evaluation needs a `score` or a `label`")
+    }
+}
+
+/// Stores the judgement that a client reports of a run.
+fn judge(parse: fn(&[u8]) -> Result<RunJudgement, &'static str>) -> MethodRouter<RunsApi> {
+    post(move |Seen(api): Seen<RunsApi>, Path(id): Path<String>, Query(query): Query<AccountQuery>, body: Bytes| {
+        store_judgement(api, id, query, parse(&body))
+    })
+}
+
+async fn store_judgement(
+    api: RunsApi,
+    id: String,
+    query: AccountQuery,
+    judgement: Result<RunJudgement, &'static str>,
 ) -> Response {
-    let outcome = match OutcomeRequest::parse(&body) {
-        Ok(outcome) => outcome,
+    let judgement = match judgement {
+        Ok(judgement) => judgement,
         Err(what) => return error_response(StatusCode::BAD_REQUEST, what),
     };
     let (api_clone, run_id) = (api.clone(), id.clone());
@@ -194,14 +254,12 @@ async fn outcome(
         Some(Err(answer)) => return *answer,
         None => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
     };
-    match api.judge.store_outcome(&account, &id, outcome).await {
+    match api.judge.store_judgement(&account, &id, judgement).await {
         Ok(()) => JsonResponse(json!({"stored": true})).into_response(),
-        Err(OutcomeError::UnknownRun) => error_response(StatusCode::NOT_FOUND, "no run has this id"),
-        Err(OutcomeError::NotStoredNow) => {
-            let answer = error_response(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the outcome can't be stored now: retry in a few seconds",
-            );
+        Err(JudgementError::UnknownRun) => error_response(StatusCode::NOT_FOUND, "no run has this id"),
+        Err(JudgementError::NotStoredNow) => {
+            let answer =
+                error_response(StatusCode::SERVICE_UNAVAILABLE, "nothing can be stored now: retry in a few seconds");
             ([(header::RETRY_AFTER, "5")], answer).into_response()
         }
     }

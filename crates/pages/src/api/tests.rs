@@ -53,22 +53,22 @@ fn board() -> RunBoard {
 }
 
 #[derive(Default)]
-struct Heard(Mutex<Vec<(String, RunOutcome)>>);
+struct Heard(Mutex<Vec<(String, RunJudgement)>>);
 
-impl OutcomeStore for Heard {
-    fn store_outcome<'a>(
+impl JudgementStore for Heard {
+    fn store_judgement<'a>(
         &'a self,
         account: &'a str,
         id: &'a str,
-        outcome: RunOutcome,
-    ) -> BoxFuture<'a, Result<(), OutcomeError>> {
+        judgement: RunJudgement,
+    ) -> BoxFuture<'a, Result<(), JudgementError>> {
         Box::pin(async move {
             match id {
-                "busy" => Err(OutcomeError::NotStoredNow),
-                "nobody" => Err(OutcomeError::UnknownRun),
+                "busy" => Err(JudgementError::NotStoredNow),
+                "nobody" => Err(JudgementError::UnknownRun),
                 _ => {
                     let whose = if account == "default" { id.to_owned() } else { format!("{account}/{id}") };
-                    self.0.lock().push((whose, outcome));
+                    self.0.lock().push((whose, judgement));
                     Ok(())
                 }
             }
@@ -186,9 +186,9 @@ async fn outcomes() {
     }
     assert_eq!(post("nobody", good).await, StatusCode::NOT_FOUND);
     assert_eq!(post("busy?account=default", good).await, StatusCode::SERVICE_UNAVAILABLE);
-    let heard: Vec<(String, RunOutcome)> = heard.0.lock().clone();
+    let heard: Vec<(String, RunJudgement)> = heard.0.lock().clone();
     assert_eq!(heard.len(), 2);
-    let (id, outcome) = &heard[0];
+    let (id, outcome) = (&heard[0].0, heard[0].1.outcome.unwrap());
     assert_eq!(
         (&**id, outcome.verdict, outcome.confidence, outcome.resolution_seconds),
         ("run 2", OutcomeVerdict::Overridden, Some(0.7), Some(90.0))
@@ -196,6 +196,68 @@ async fn outcomes() {
     let long = Body::from(vec![b' '; 5000]);
     let status = ask(&api, Request::post("/api/runs/run%202/outcome").body(long).unwrap()).await.0;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+/// Evaluations are stored all together, or refused with a reason.
+#[tokio::test]
+async fn evaluations() {
+    let (api, heard) = api();
+    let post = |id: &str, body: String| {
+        let request = Request::post(format!("/api/runs/{id}/evaluations")).body(Body::from(body)).unwrap();
+        let api = api.clone();
+        async move { ask(&api, request).await }
+    };
+    let one = r#"{"name": "correctness", "score": 0.8, "label": "good", "annotator_kind": "HUMAN"}"#;
+    let few = r#"[{"name": "Answer Relevance", "score": -1}, {"name": "tone", "label": "not polite"}]"#;
+    for good in [one, few] {
+        assert_eq!(post("run%202", good.into()).await, (StatusCode::OK, json!({"stored": true})), "{good}");
+    }
+    let many = |count: usize| format!("[{}]", vec![r#"{"name":"n","score":1}"#; count].join(","));
+    assert_eq!(post("run%202", many(20)).await.0, StatusCode::OK);
+    let stored: Vec<usize> = heard.0.lock().iter().map(|(_, judgement)| judgement.scores.len()).collect();
+    assert_eq!(stored, [1, 2, 20]);
+    let first = heard.0.lock()[0].clone();
+    assert!(first.0 == "run 2" && first.1.outcome.is_none());
+    let score = &first.1.scores[0];
+    assert_eq!((&*score.name, score.value, &*score.label), ("correctness", Some(0.8), "good"));
+    assert_eq!(score.kind, Some(AnnotatorKind::Human));
+    let long = "x".repeat(200);
+    for bad in [
+        "".to_owned(),
+        "[]".to_owned(),
+        "null".to_owned(),
+        many(21),
+        r#"{"score": 1}"#.to_owned(),
+        r#"{"name": "", "score": 1}"#.to_owned(),
+        r#"{"name": "n"}"#.to_owned(),
+        r#"{"name": "n", "label": ""}"#.to_owned(),
+        r#"{"name": "n", "score": "1"}"#.to_owned(),
+        r#"{"name": "n", "score": 1e16}"#.to_owned(),
+        r#"{"name": "n", "score": 1e999}"#.to_owned(),
+        r#"{"name": "n", "score": NaN}"#.to_owned(),
+        r#"{"name": "n", "score": 1, "explanation": "x"}"#.to_owned(),
+        r#"{"name": "n", "score": 1, "annotator_kind": "ROBOT"}"#.to_owned(),
+        r#"{"name": "n", "label": "the answer invents CANARY patients"}"#.to_owned(),
+        r#"{"name": "n", "label": "CANARY\nnext"}"#.to_owned(),
+        r#"{"name": "the answer invents CANARY patients", "score": 1}"#.to_owned(),
+        format!(r#"{{"name": "{long}", "score": 1}}"#),
+        format!(r#"[{one}, {{"name": "n", "label": "{long}"}}]"#),
+    ] {
+        let (status, answer) = post("run%202", bad.clone()).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{bad}");
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.len() > 20 && !error.contains("CANARY"), "{answer}");
+    }
+    assert_eq!(heard.0.lock().len(), 3);
+    assert_eq!(post("nobody", one.into()).await.0, StatusCode::NOT_FOUND);
+    let busy = Request::post("/api/runs/busy/evaluations?account=default").body(Body::from(one)).unwrap();
+    let (status, answer) = ask(&api, busy).await;
+    assert_eq!(
+        (status, &answer["error"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("nothing can be stored now: retry in a few seconds"))
+    );
+    assert_eq!(post("shared", one.into()).await.0, StatusCode::CONFLICT);
+    assert_eq!(post("run%202", " ".repeat(5000)).await.0, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 /// Two accounts have a run of the same id: an outcome never goes to the wrong account; a request that names the account

@@ -16,7 +16,7 @@ use crate::budgets::tests::BudgetsOf;
 use crate::tests::{ids, state_of};
 use ::budgets::Names;
 use ::runs::testing::runs::{self as made, Made, NOW};
-use ::runs::{Alert, ModelTotals, OutcomeError, OutcomeStore, RunOutcome, RunView};
+use ::runs::{Alert, JudgementError, JudgementStore, ModelTotals, RunJudgement, RunView};
 use access::access_control::{AccessControl, check_routes};
 use history::RunBoard;
 use kernel::clock::{ManualClock, UnixNanos};
@@ -24,11 +24,16 @@ use net::ClientCertificateNames;
 use telemetry::admin::{self, AdminConfig, AdminState};
 use telemetry::{Meter, names};
 
-struct NoOutcomes;
+struct NoJudgements;
 
-impl OutcomeStore for NoOutcomes {
-    fn store_outcome<'a>(&'a self, _: &'a str, _: &'a str, _: RunOutcome) -> BoxFuture<'a, Result<(), OutcomeError>> {
-        Box::pin(async { Err(OutcomeError::UnknownRun) })
+impl JudgementStore for NoJudgements {
+    fn store_judgement<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: RunJudgement,
+    ) -> BoxFuture<'a, Result<(), JudgementError>> {
+        Box::pin(async { Err(JudgementError::UnknownRun) })
     }
 }
 
@@ -151,7 +156,7 @@ pub(crate) fn port() -> Router {
     pages.meter.counter(&names::COST_UNPRICED, &unpriced).increment(1);
     let api = RunsApi {
         board: board(),
-        judge: Arc::new(NoOutcomes),
+        judge: Arc::new(NoJudgements),
         clock: ManualClock::at(UnixNanos(NOW)),
         tasks: Arc::clone(&pages.tasks),
     };

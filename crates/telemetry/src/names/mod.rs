@@ -48,6 +48,10 @@ pub const BYTES: &[f64] =
 pub const LONG_SECONDS: &[f64] =
     &[1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 86_400.0];
 
+/// Bounds for scores: most are from 0 to 1, others from 1 to 5, 10 or 100.
+pub const SCORES: &[f64] =
+    &[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0];
+
 /// Bounds for small counts, up to a thousand.
 pub const COUNTS: &[f64] = &[0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 25.0, 30.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
 
@@ -447,6 +451,10 @@ metrics_table! {
     OVERRIDES = "agent_human_override_count", MetricKind::Counter;
     /// 95th percentile of tool calls per investigation (label: agent_type).
     TOOL_CALLS_P95 = "agent_tool_calls_per_investigation_p95", MetricKind::Gauge;
+    /// New or changed evaluations of runs; a repeat does not count (labels: name, label, tenant, feature).
+    EVALUATIONS = "agent_evaluations_total", MetricKind::Counter;
+    /// Scores of these evaluations (labels: name, tenant, feature).
+    EVALUATION_SCORE = "agent_evaluation_score", MetricKind::Histogram(SCORES);
     /// Numeric span attributes (labels: measure, service, tenant, commit).
     MEASURE = "agent_measure", MetricKind::Histogram(MEASURES);
     /// Alerts computed by tollgate that began to fire (labels: rule, tenant).

@@ -10,6 +10,7 @@ mod extras;
 mod fleet;
 mod former;
 mod golden;
+mod judged;
 mod life;
 mod money;
 mod order;

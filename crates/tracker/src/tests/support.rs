@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use pipeline::{Batch, BatchOrigin, Effect, Processor, Trust};
 use processors::{cost, normalize};
 pub(super) use runs::RunSource;
-use runs::{RunBudget, RunDetail, RunOutcome, RunSums, RunView};
+use runs::{RunBudget, RunDetail, RunJudgement, RunOutcome, RunSums, RunView};
 use telemetry::Meter;
 
 /// Default time of arrival in tests: 2026-11-20 09:30.
@@ -89,7 +89,11 @@ pub(super) trait AskRuns {
     }
 
     /// The effect of an outcome that a person reports.
-    fn reported_outcome(&self, account: &str, id: &str, outcome: RunOutcome) -> Option<Effect>;
+    fn reported_outcome(&self, account: &str, id: &str, outcome: RunOutcome) -> Option<Effect> {
+        self.reported(account, id, RunJudgement { outcome: Some(outcome), scores: Vec::new() })
+    }
+
+    fn reported(&self, account: &str, id: &str, judgement: RunJudgement) -> Option<Effect>;
 }
 
 impl AskRuns for Arc<RunTracker> {
@@ -101,9 +105,9 @@ impl AskRuns for Arc<RunTracker> {
         RunBoard { sources: vec![Arc::<RunTracker>::clone(self)], store, ..RunBoard::default() }
     }
 
-    fn reported_outcome(&self, account: &str, id: &str, outcome: RunOutcome) -> Option<Effect> {
+    fn reported(&self, account: &str, id: &str, judgement: RunJudgement) -> Option<Effect> {
         let view = self.find_run_of_account(account, id)?.view;
-        Some(self.outcome_effect(&view, outcome, NOW))
+        Some(self.judgement_effect(&view, judgement, NOW))
     }
 }
 
