@@ -1,6 +1,6 @@
-//! [`ReportedJudgements`] accepts outcomes and evaluations of runs that clients report. Each becomes an effect without a request,
-//! committed before it is acknowledged: state changes only by committed effects, so a judgement survives a crash and
-//! counts once. The HTTP side is in `pages/api`.
+//! [`ReportedJudgements`] accepts outcomes and evaluations of runs that clients report. Each becomes an effect without
+//! a request, committed before it is acknowledged: state changes only by committed effects, so a judgement survives a
+//! crash and counts once. The HTTP side is in `pages/api`.
 
 use std::sync::Arc;
 

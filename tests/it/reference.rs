@@ -228,8 +228,8 @@ fn wrap(text: &str) -> String {
 
 /// Literals of the product that look like attributes and are event names, scopes, files or metrics.
 const NO_ATTRIBUTES: &str = "tollgate.budgets tollgate.run.summary tollgate.alert tollgate.runs tollgate.log tollgate.yaml tollgate.content. tollgate.context. \
-    tollgate.reported. tollgate.dead tollgate.in agent.alerts agent.fallbacks agent.human_override_count \
-    agent.investigations agent.permission_denials agent.runs agent.sessions";
+    tollgate.reported. tollgate.dead tollgate.in agent.alerts agent.evaluation.score agent.evaluations \
+    agent.fallbacks agent.human_override_count agent.investigations agent.permission_denials agent.runs agent.sessions";
 
 /// Whether this is a metric of runs, sessions or turns.
 fn is_metric(name: &str) -> bool {

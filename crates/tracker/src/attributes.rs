@@ -1,7 +1,7 @@
 //! Reads the attributes that runs need in addition to the facts of `genai`: commit, issue, incident, template,
-//! attempts, source of a permission denial, outcomes, evaluations, and the configured measures. One pass over the attributes of
-//! each item and one over those of each resource; only label-shaped texts, numbers and booleans are read. `observe`
-//! uses the result.
+//! attempts, source of a permission denial, outcomes, evaluations, and the configured measures. One pass over the
+//! attributes of each item and one over those of each resource; only label-shaped texts, numbers and booleans are
+//! read. `observe` uses the result.
 
 use otlp::{Attribute, NodeId, NodeKind, Payload, TextField, Value, VerdictBit};
 use runs::{AnnotatorKind, EvaluationScore, MAX_SCORES, OutcomeVerdict, RunJudgement, RunOutcome};

@@ -1,6 +1,6 @@
 //! `/api/…` on the admin port: runs, sessions, budgets, sums, investigations, measures and alerts as JSON, and POSTs
-//! for the outcome and evaluations of a run. Answers have the form of `runs::json`; ids are looked up and never printed as HTML;
-//! bodies are at most 4 KiB. The admin port's guard authorises requests.
+//! for the outcome and evaluations of a run. Answers have the form of `runs::json`; ids are looked up and never printed
+//! as HTML; bodies are at most 4 KiB. The admin port's guard authorises requests.
 
 #[cfg(test)]
 mod tests;
