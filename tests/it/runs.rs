@@ -71,7 +71,8 @@ fn request() -> String {
     // with text where a label belongs
     let judge = json!({"openinference.span.kind": "EVALUATOR", "annotations.0.annotation.name": "relevance",
         "annotations.0.annotation.score": 0.5, "annotations.0.annotation.explanation": "CANARY",
-        "annotations.0.annotation.label": "the CANARY answer misses what the user asked for"});
+        "annotations.0.annotation.label": "the CANARY answer misses what the user asked for",
+        "annotations.1.annotation.name": "reviewer", "annotations.1.annotation.label": "jane@example.com"});
     let spans = [
         span("0000000000000001", "", "invoke_agent a", root),
         span("0000000000000002", "0000000000000001", "chat", call),
@@ -129,8 +130,10 @@ async fn a_run_from_its_spans_to_its_summary() {
     let run = get(admin, &format!("/api/runs/{TRACE}"));
     assert_eq!(run["outcome"]["outcome"], json!("overridden"), "{run}");
     let own = json!({"name": "correctness", "label": "good", "value": 0.8, "kind": "HUMAN"});
+    let redacted = run["evaluations"][1].clone();
+    assert!(redacted["name"] == "reviewer" && redacted["label"].as_str().is_some_and(|label| !label.contains("jane")));
     let of_span = json!({"name": "relevance", "label": null, "value": 0.5, "kind": null});
-    assert_eq!(run["evaluations"], json!([of_span, own]), "the label of the first is text");
+    assert_eq!(run["evaluations"], json!([of_span, redacted, own]), "the label of the first is text");
     // wait long enough for a second summary to show
     let uptime = || {
         let (_, text) = ask(admin, "GET /metrics", Some(TOKEN), "");
