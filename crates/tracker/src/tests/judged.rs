@@ -70,7 +70,7 @@ fn evaluations_of_all_forms() {
         "session.evaluations.12.evaluation.annotator_kind": "somebody",
         // say nothing
         "evaluations.0.evaluation.name": "empty", "evaluations.1.evaluation.score": 1.0,
-        "evaluations.x.evaluation.name": "no index", "evaluations.x.evaluation.score": 1.0,
+        "evaluations.x.evaluation.name": "indexless", "evaluations.x.evaluation.score": 1.0,
         "evaluations.2.annotation.name": "mixed", "evaluations.2.annotation.score": 1.0}),
     );
     line.play(request::payload(&json!({"items": [judge]})));
@@ -117,8 +117,8 @@ fn text_is_no_label() {
     // nor are numbers that are none
     for value in [json!(1e300), json!("NaN"), json!("inf"), json!("much"), json!(true)] {
         line.play(request::payload(&event(scored("kept", value, "late"))));
+        assert_eq!(scores(&line, &run_id(1)), ["kept - late -"]);
     }
-    assert_eq!(scores(&line, &run_id(1)), ["kept - late -"]);
 }
 
 /// Of repeated evaluations the last counts in the run; in the metrics each new or changed one counts once. A run has a
@@ -159,6 +159,7 @@ fn repeats_and_bounds() {
         .collect();
     line.play(request::payload(&json!({"items": [span("judge", [1, 9, 1], [2, 3], &Json::Object(many))]})));
     assert_eq!(scores(&line, &run_id(1)).len(), MAX_SCORES);
+    assert_eq!(meter.render().matches("agent_evaluations_total{name=\"m").count(), MAX_SCORES);
 }
 
 /// The API's evaluations join those of telemetry; late ones, of a run that is only in history, count; those of unknown
