@@ -41,7 +41,7 @@ pub(crate) fn simplest_ratio(low: i128, high: i128, whole: i128) -> Option<u64> 
     }
     let scaled = |amount: i128, up: bool| {
         let (times, rest) = (amount / whole, amount % whole);
-        // what is left is below `whole`: dividing first would lose it, multiplying may overflow
+        // `rest` is below `whole`: dividing it first would lose it, multiplying it may overflow
         let part = match rest.checked_mul(SCALE) {
             Some(product) if up => product.checked_add(whole - 1)? / whole,
             Some(product) => product / whole,

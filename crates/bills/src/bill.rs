@@ -10,6 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::bill_row::{BillRow, Period, read_row};
+use super::days::second_of;
 use super::export::each_row;
 use super::format::{ChargeKind, ExportFormat, ExportRow};
 use super::prices::Prices;
@@ -86,7 +87,7 @@ pub(crate) struct Bill {
     pub(crate) step: i128,
     /// The first day, and the day after the last.
     pub(crate) days: (Date, Date),
-    /// What was left out, a line each.
+    /// Which rows were left out, a line for each reason.
     pub(crate) notes: Vec<String>,
 }
 
@@ -108,7 +109,7 @@ impl Bill {
     /// Reads the files. `provider` and `zone` take precedence over those of the formats.
     ///
     /// # Errors
-    /// What is wrong, with file and row.
+    /// The problem, with its file and row.
     pub(crate) fn read(
         files: &[PathBuf],
         formats: &[ExportFormat],
@@ -175,11 +176,7 @@ impl Bill {
 
     /// Begin and end of the days, Unix seconds.
     pub(crate) fn span(&self) -> Option<(u64, u64)> {
-        let midnight = |day: Date| {
-            let time = day.at(0, 0, 0, 0).to_zoned_datetime(self.zone.clone()).ok()?.timestamp();
-            u64::try_from(time.as_second()).ok()
-        };
-        Some((midnight(self.days.0)?, midnight(self.days.1)?))
+        Some((second_of(self.days.0, 0, &self.zone)?, second_of(self.days.1, 0, &self.zone)?))
     }
 
     /// Replaces the vendor's names of models by the rate table's ids, where it knows them.

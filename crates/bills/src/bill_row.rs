@@ -72,7 +72,7 @@ pub(crate) fn read_row(format: &ExportFormat, zone: &TimeZone, row: &dyn ExportR
         .ok_or_else(|| format!("`{amount_field}` is not a decimal such as 1234.56, without thousands separators"))?;
     let atto = to_atto(scaled).ok_or_else(|| format!("`{amount_field}` is too large"))?;
     let count = format.tokens.as_ref().and_then(|count| Some((text(&count.field)?, count.one_is(row)?)));
-    // what is taken back has negative tokens
+    // tokens that the vendor takes back are negative
     let is_credit =
         atto < 0 && (kind.is_none() || count.as_ref().is_some_and(|(text, _)| text.trim().starts_with('-')));
     let count = count.filter(|_| base.kind.is_tokens() && !is_credit);

@@ -75,7 +75,14 @@ impl<'r> OwnCall<'r> {
         let table = contract.unwrap_or_else(|| prices.tables.table(Some(&tail.tenant)));
         let tier = basis.and_then(|basis| basis.speed.as_deref().or(basis.service_tier.as_deref()));
         let named = basis.and_then(|basis| basis.provider.as_deref()).or(tail.provider.as_deref()).unwrap_or("");
-        let found = basis.and_then(|basis| price_call(table, &CallPriceInput::from_basis(basis), false).ok());
+        let found = basis.and_then(|basis| {
+            let call = CallPriceInput::from_basis(basis);
+            match &basis.billed_before {
+                Some(before) => price_difference(table, &call, before, prices.fees).ok().map(|(priced, _)| priced),
+                None => price_call(table, &call, prices.fees).ok(),
+            }
+        });
+        let fees = found.as_ref().map_or(0, |found| found.parts.fees.0);
         let model = match &found {
             Some(found) => found.model.to_owned(),
             None => basis.and_then(|basis| basis.models.first()).or(tail.model.as_ref()).cloned().unwrap_or_default(),
@@ -83,7 +90,7 @@ impl<'r> OwnCall<'r> {
         let provider = prices.list.provider_key(named).or(found.as_ref().map(|found| found.provider)).unwrap_or(named);
         let whole =
             || vec![OwnPart { kind: ChargeKind::Tokens, tokens: 0, atto: total.0, covered: 0, list_atto: None }];
-        let mut parts = basis.map_or_else(whole, |basis| divide(basis, total, (table, prices)));
+        let mut parts = basis.map_or_else(whole, |basis| divide(basis, (total, fees), (table, &prices.list)));
         // what plans cover is taken from the first parts; its sum is exact
         let mut covered = tail.covered_usd.as_deref().and_then(Usd::parse).unwrap_or_default().0;
         for part in &mut parts {
@@ -115,9 +122,9 @@ pub(crate) fn standard_tier(tier: &str) -> &str {
 
 /// Divides an amount by kind. If the table gives another amount than the line has, because prices or contracts were
 /// others, each kind has its share of the line's.
-fn divide(basis: &PriceBasis, total: Usd, (table, prices): (&RateTable, &Prices)) -> Vec<OwnPart> {
+fn divide(basis: &PriceBasis, (total, fees): (Usd, i128), (table, list): (&RateTable, &RateTable)) -> Vec<OwnPart> {
     let (call, before) = (CallPriceInput::from_basis(basis), basis.billed_before.as_ref());
-    let list = list_unit_prices(&prices.list, &call, before).unwrap_or_default();
+    let list = list_unit_prices(list, &call, before).unwrap_or_default();
     let list_of = |unit: Unit| list.iter().find(|one| one.unit == unit).map(|one| amount_of(one.tokens, one.price));
     let units = list_unit_prices(table, &call, before).unwrap_or_default();
     let mut parts: Vec<OwnPart> = Vec::new();
@@ -151,11 +158,6 @@ fn divide(basis: &PriceBasis, total: Usd, (table, prices): (&RateTable, &Prices)
             None => parts.push(part),
         }
     }
-    let priced = match before {
-        Some(before) => price_difference(table, &call, before, prices.fees).map(|(priced, _)| priced),
-        None => price_call(table, &call, prices.fees),
-    };
-    let fees = priced.map_or(0, |priced| priced.parts.fees.0);
     if fees != 0 {
         parts.push(OwnPart { kind: ChargeKind::Fee, tokens: 0, atto: fees, covered: 0, list_atto: Some(fees) });
     }

@@ -1,6 +1,6 @@
 //! [`reconcile`]: compares a bill with our sums and says why they differ. Each cause is an amount, and the causes of a
 //! line add up to its difference to the last digit. A cause is named only on evidence: tokens that one side lacks, a
-//! ratio that lines of several days share, a price that the table lists. What is left is unexplained.
+//! ratio that several lines share, a price that the table lists. The rest is unexplained.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,22 +25,40 @@ const MAX_TRIALS: usize = 200;
 const MIN_EQUAL_DAYS: usize = 3;
 
 kernel::word_enum! {
-    /// Why a bill differs from our sums.
+    /// Why a bill differs from our sums, by its word in JSON.
     pub(crate) DifferenceCause {
         /// The bill has tokens of calls that no telemetry reports.
-        Unseen = "calls that tollgate did not see",
+        Unseen = "unseen",
         /// Telemetry reports tokens that the bill does not have.
-        NotBilled = "calls that are not on the bill",
-        Unpriced = "calls without a price",
-        Tier = "another tier",
+        NotBilled = "not_billed",
+        Unpriced = "unpriced",
+        Tier = "tier",
         Discount = "discount",
-        Credit = "credits",
-        Fee = "fees per use",
-        Tax = "taxes",
-        NotTokens = "lines that are no tokens",
-        TimeZone = "days in another time zone",
+        Credit = "credit",
+        Fee = "fee",
+        Tax = "tax",
+        NotTokens = "not_tokens",
+        TimeZone = "time_zone",
         Rounding = "rounding",
         Unexplained = "unexplained",
+    }
+}
+
+impl DifferenceCause {
+    /// For people.
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::Unseen => "calls that tollgate did not see",
+            Self::NotBilled => "calls that are not on the bill",
+            Self::Unpriced => "calls without a price",
+            Self::Tier => "another tier",
+            Self::Credit => "credits",
+            Self::Fee => "fees per use",
+            Self::Tax => "taxes",
+            Self::NotTokens => "lines that are no tokens",
+            Self::TimeZone => "days in another time zone",
+            Self::Discount | Self::Rounding | Self::Unexplained => self.as_str(),
+        }
     }
 }
 
@@ -81,7 +99,7 @@ impl ReconciledLine {
         }
     }
 
-    /// Adds what is left of a price: rounding within the tolerance, else unexplained.
+    /// Adds the rest of a price: rounding if it is within the tolerance, else unexplained.
     fn add_rest(&mut self, rest: i128, tolerance: i128) {
         self.add(if rest.abs() <= tolerance { DifferenceCause::Rounding } else { DifferenceCause::Unexplained }, rest);
     }
@@ -126,7 +144,7 @@ struct BothSides {
     own: BTreeMap<Arc<str>, OwnCell>,
 }
 
-/// A price to compare_kind: both sides have the same tokens.
+/// A price to compare: both sides have the same tokens.
 struct PriceItem {
     line: usize,
     kind: ChargeKind,
@@ -367,7 +385,7 @@ impl PriceItem {
     }
 }
 
-/// Finds the ratios of prices that lines share, and explains with them, and with rounding, what they can.
+/// Finds the ratios of prices that lines share. Explains each price by such a ratio, or by rounding, if one fits.
 fn explain_prices(
     lines: &mut [ReconciledLine],
     items: Vec<PriceItem>,

@@ -21,7 +21,7 @@ use command::error::{CommandError, ExitStatus};
 use command::output::{print, print_json, print_notes};
 use rates::Usd;
 
-/// VendorFilter' bills, and costs for finance.
+/// Vendors' bills, and costs for finance. `--config FILE` gives contract prices and exchange rates.
 #[derive(Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "made once")]
 pub enum BillCommand {

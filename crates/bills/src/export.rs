@@ -199,12 +199,12 @@ fn read_json<'f>(
         let documents = document.as_array().map_or(std::slice::from_ref(&document), Vec::as_slice);
         if found.is_none() {
             let has_row = |format: &&ExportFormat| {
-                let mut is_form = false;
+                let mut is_known = false;
                 let mut visit_first = |row: &JsonRow<'_>| {
-                    is_form = format.fits(row);
+                    is_known = format.fits(row);
                     ControlFlow::Break(())
                 };
-                documents.iter().any(|one| rows_in(&[one], &format.rows, &mut visit_first).is_break()) && is_form
+                documents.iter().any(|one| rows_in(&[one], &format.rows, &mut visit_first).is_break()) && is_known
             };
             found = formats.iter().filter(|format| format.file_type == FileType::Json).find(has_row);
         }

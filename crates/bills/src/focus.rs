@@ -12,8 +12,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::calls::{OwnCall, OwnPart, OwnStatus};
+use super::days::utc_day_at;
 use super::format::ChargeKind;
-use super::own::{IndexArgs, NO_RATE, day_of_time, read_calls};
+use super::own::{IndexArgs, NO_RATE, read_calls};
 use super::prices::{Prices, parse_month};
 use command::error::{CommandError, ExitStatus};
 use command::output::{print, print_notes};
@@ -78,7 +79,7 @@ pub(crate) fn run(args: &FocusArgs, prices: &Prices) -> Result<ExitStatus, Comma
     let mut unpriced = 0_u64;
     let first_day = first.checked_sub(1.day()).map(|day| day.to_string()).unwrap_or_default();
     read_calls(&args.index, prices, &first_day, &mut |call| {
-        let Some(day) = day_of_time(call.at).filter(|day| (first..=last).contains(day)) else { return Ok(()) };
+        let Some(day) = utc_day_at(call.at).filter(|day| (first..=last).contains(day)) else { return Ok(()) };
         unpriced += u64::from(call.status == OwnStatus::Unpriced);
         if call.status == OwnStatus::Unpriced {
             return Ok(());

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use jiff::ToSpan as _;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value as Json, json};
 
 use super::amounts::{format_amount, share};
 use super::calls::OwnStatus;
+use super::days::{second_of, utc_day_at};
 use super::own::{IndexArgs, read_calls};
 use super::prices::{Prices, parse_month};
 use command::error::{CommandError, ExitStatus};
@@ -47,11 +48,8 @@ struct MonthTime {
 
 impl MonthTime {
     fn new(first: Date, now: u64) -> Option<Self> {
-        let seconds = |day: Date| {
-            let midnight = day.at(0, 0, 0, 0).to_zoned_datetime(TimeZone::UTC).ok()?;
-            u64::try_from(midnight.timestamp().as_second()).ok()
-        };
-        let (begin, end) = (seconds(first)?, seconds(first.checked_add(1.month()).ok()?)?);
+        let begin_of = |day: Date| second_of(day, 0, &TimeZone::UTC);
+        let (begin, end) = (begin_of(first)?, begin_of(first.checked_add(1.month()).ok()?)?);
         Some(Self { begin, end, passed: now.min(end).saturating_sub(begin) })
     }
 
@@ -62,16 +60,12 @@ impl MonthTime {
 }
 
 pub(crate) fn run(args: &ForecastArgs, prices: &Prices) -> Result<ExitStatus, CommandError> {
-    let now = SystemClock::new().now().0 / 1_000_000_000;
-    let this_month = || {
-        let now = Timestamp::from_second(i64::try_from(now).unwrap_or(0)).ok();
-        now.map(|now| now.to_zoned_datetime(TimeZone::UTC).date().first_of_month())
-    };
+    let now = SystemClock::new().now().0;
     let first = match &args.month {
         Some(month) => parse_month(month)?.0,
-        None => this_month().ok_or("the clock is wrong")?,
+        None => utc_day_at(now).ok_or("the clock is wrong")?.first_of_month(),
     };
-    let time = MonthTime::new(first, now).ok_or("the month is too far away")?;
+    let time = MonthTime::new(first, now / 1_000_000_000).ok_or("the month is too far away")?;
     if time.passed == 0 {
         return Err(format!("{} has not begun (UTC)", first.strftime("%Y-%m")).into());
     }

@@ -9,6 +9,7 @@ mod bill_row;
 mod calls;
 mod causes;
 pub mod cli;
+mod days;
 mod export;
 mod focus;
 mod forecast;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
-use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::calls::{OwnCall, OwnStatus};
+use super::days::day_at;
 use super::format::ChargeKind;
 use super::prices::Prices;
 use audit::read::{IndexLines, StoreAccessArgs, Vault, each_row};
@@ -132,12 +132,12 @@ impl OwnSums {
     ) -> Result<(), String> {
         let second = call.at / 1_000_000_000;
         let is_near = second.saturating_add(MARGIN_SECONDS) >= span.0 && second < span.1.saturating_add(MARGIN_SECONDS);
-        let may_be_ours = call.provider == provider || (call.provider.is_empty() && !call.has_basis);
-        if !is_near || !may_be_ours {
+        let is_loose = !call.has_basis && call.status == OwnStatus::Correction;
+        if !is_near || !(call.provider == provider || (is_loose && call.provider.is_empty())) {
             return Ok(());
         }
         let counts = u64::from((span.0..span.1).contains(&second));
-        if !call.has_basis && call.status == OwnStatus::Correction {
+        if is_loose {
             self.corrections.0 = self.corrections.0.saturating_add(call.atto().saturating_mul(counts.into()));
             self.corrections.1 += counts;
             return Ok(());
@@ -158,8 +158,7 @@ impl OwnSums {
             if self.cells.len() >= MAX_SUMS && !self.cells.contains_key(&key) {
                 return Err(format!("more than {MAX_SUMS} sums: give --account or --tenant, or fewer --days"));
             }
-            let atto = convert(part.atto.saturating_sub(part.covered), call.at);
-            let atto = atto.ok_or(NO_RATE)?;
+            let atto = convert(part.atto.saturating_sub(part.covered), call.at).ok_or(NO_RATE)?;
             let (tokens, unpriced) = if is_unpriced { (0, part.tokens) } else { (part.tokens, 0) };
             self.cells.entry(key).or_default().add(OwnCell { tokens, unpriced, atto });
         }
@@ -167,14 +166,7 @@ impl OwnSums {
     }
 }
 
-/// The day of a time (Unix ns), UTC.
-pub(crate) fn day_of_time(at: u64) -> Option<Date> {
-    let time = Timestamp::from_second(i64::try_from(at / 1_000_000_000).ok()?).ok()?;
-    Some(time.to_zoned_datetime(TimeZone::UTC).date())
-}
-
 /// The day of a bin, if days begin `shift` bins before those of the zone.
 pub(crate) fn day_of(bin: i64, zone: &TimeZone, shift: i64) -> Option<Date> {
-    let seconds = bin.checked_add(shift)?.checked_mul(BIN_SECONDS)?;
-    Some(Timestamp::from_second(seconds).ok()?.to_zoned_datetime(zone.clone()).date())
+    day_at(bin.checked_add(shift)?.checked_mul(BIN_SECONDS)?, zone)
 }

@@ -4,6 +4,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::amounts::WHOLE;
+use super::days::second_of;
 use super::format::{ChargeKind, kind_of};
 use command::error::CommandError;
 use rates::{CallCircumstances, Exchange, RateQuery, RateTable, RateTables, Unit, Usd};
@@ -34,16 +35,7 @@ impl Prices {
             ))),
         }
     }
-}
 
-/// The first and last day of a month.
-pub(crate) fn parse_month(text: &str) -> Result<(Date, Date), CommandError> {
-    let first = format!("{text}-01").parse::<Date>().ok().filter(|_| text.len() == 7);
-    let first = first.ok_or_else(|| CommandError::Usage("--month must be a month such as 2026-11".to_owned()))?;
-    Ok((first, first.last_of_month()))
-}
-
-impl Prices {
     /// The rate table's id of a model that a bill names, in lower case.
     pub(crate) fn find_model(&self, provider: &str, model: &str, day: Date) -> Option<String> {
         let (models, query) = ([model], CallCircumstances::default());
@@ -79,6 +71,12 @@ impl Prices {
 
 /// The middle of a day, UTC, Unix ns: prices change at its ends.
 fn noon(day: Date) -> Option<u64> {
-    let noon = day.at(12, 0, 0, 0).to_zoned_datetime(TimeZone::UTC).ok()?;
-    u64::try_from(noon.timestamp().as_nanosecond()).ok()
+    second_of(day, 12, &TimeZone::UTC)?.checked_mul(1_000_000_000)
+}
+
+/// The first and last day of a month.
+pub(crate) fn parse_month(text: &str) -> Result<(Date, Date), CommandError> {
+    let first = format!("{text}-01").parse::<Date>().ok().filter(|_| text.len() == 7);
+    let first = first.ok_or_else(|| CommandError::Usage("--month must be a month such as 2026-11".to_owned()))?;
+    Ok((first, first.last_of_month()))
 }

@@ -71,7 +71,7 @@ impl BillReport<'_> {
             let atto = result.cause(*cause);
             if atto != 0 || *cause == DifferenceCause::Unexplained {
                 let about = self.about(*cause);
-                out.push_str(&format!("  {:<42} {:>14}{about}\n", cause.as_str(), format_amount(atto)));
+                out.push_str(&format!("  {:<42} {:>14}{about}\n", cause.describe(), format_amount(atto)));
             }
         }
         let hints = self.hints();
@@ -182,7 +182,10 @@ impl BillReport<'_> {
         let causes = |of: &dyn Fn(DifferenceCause) -> i128| -> Json {
             let named = DifferenceCause::ALL.iter().map(|cause| (*cause, of(*cause)));
             let named = named.filter(|(cause, atto)| *atto != 0 || *cause == DifferenceCause::Unexplained);
-            named.map(|(cause, atto)| (word(cause), json!(amount(atto)))).collect::<serde_json::Map<_, _>>().into()
+            named
+                .map(|(cause, atto)| (cause.as_str().to_owned(), json!(amount(atto))))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
         };
         let lines: Vec<Json> = (self.result.lines.iter())
             .map(|line| {
@@ -207,21 +210,10 @@ impl BillReport<'_> {
     }
 }
 
-/// The word of a cause in JSON.
-fn word(cause: DifferenceCause) -> String {
-    format!("{cause:?}").chars().fold(String::new(), |mut word, c| {
-        if c.is_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.extend(c.to_lowercase());
-        word
-    })
-}
-
 fn format_line(line: &ReconciledLine) -> String {
     let model = if line.model.is_empty() { "-".to_owned() } else { escape_unsafe(&line.model) };
     let causes = line.causes.iter().filter(|(cause, _)| **cause != DifferenceCause::Rounding);
-    let causes = causes.map(|(cause, atto)| format!("{} {}", word(*cause).replace('_', " "), format_amount(*atto)));
+    let causes = causes.map(|(cause, atto)| format!("{} {}", cause.as_str().replace('_', " "), format_amount(*atto)));
     let [billed, own, difference] = [line.bill, line.own, line.difference()].map(format_amount);
     let why = causes.collect::<Vec<_>>().join("; ");
     let row =

@@ -3,8 +3,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 
 use crate::calls::OwnCall;
+use crate::days::utc_day_at;
 use crate::focus::{as_csv, rows_of};
-use crate::own::day_of_time;
 use genai::usage::TokenSplit;
 use rates::Usd;
 
@@ -53,7 +53,7 @@ fn file(rate: i128) -> (Vec<Row>, i128) {
     let mut rows = BTreeMap::new();
     for line in &lines {
         let call = OwnCall::read(line, &prices).unwrap();
-        let day = day_of_time(call.at).unwrap();
+        let day = utc_day_at(call.at).unwrap();
         for (key, sum) in rows_of(&call, day, &teams, &|atto, _| Some(atto * rate)).unwrap() {
             rows.entry(key).or_insert_with(crate::focus::FocusRowSum::default).add(sum);
         }

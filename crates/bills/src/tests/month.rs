@@ -373,3 +373,14 @@ fn covered_calls_are_on_no_bill() {
     assert_eq!((result.total(|line| line.own), own.covered.1), (0, 300));
     assert_near("unseen", result.cause(DifferenceCause::Unseen), sum(&billed), 1);
 }
+
+/// A line of an older version names neither provider nor tokens: it is no call of this provider.
+#[test]
+fn a_line_without_provider_is_not_counted() {
+    let prices = prices(&[]);
+    let mut rows = calls(&prices, "anthropic", &ANTHROPIC[..1], 2, 10);
+    rows[1].tail.basis = None;
+    rows[1].tail.provider = None;
+    let own = own_of(&rows, &prices, "anthropic");
+    assert_eq!((own.calls, own.corrections.1), (1, 0));
+}
