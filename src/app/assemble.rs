@@ -37,7 +37,7 @@ use config::graph::StepRole;
 use config::{ComponentId, SourcePosition, env};
 use exporters::remote::ExporterDeps;
 use genai::Vocabulary;
-use history::{ClientRecorder, FailedSpanRecorder, RunBoard};
+use history::{BoardFates, ClientRecorder, FailedSpanRecorder, RunBoard};
 use kafka::SessionPartitioner;
 use kernel::files::parent_folder;
 use kernel::secret::Secret;
@@ -203,20 +203,21 @@ impl GatewayAssembler<'_> {
         self.resources.deps.meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let inlet = InletCell::default();
         let mut processors = BuiltProcessors::build(&valid, &self.processor_deps)?;
-        let destinations = valid.exporters.iter().filter_map(ExporterDestination::from_exporter).collect();
+        let destinations = valid.exporters.iter().flat_map(ExporterDestination::of_exporter).collect();
         let (move_targets, exporter_deps) = (move_targets(&valid.exporters), self.exporter_deps());
         let (exporters, mut outlets) = build_exporters(valid.exporters, &exporter_deps)?;
         self.history_setup.clients.set_budget_scopes(processors.named_budget_scopes());
         let receivers = self.build_receivers(valid.receivers, &processors)?;
         let mut listeners = receivers.listeners;
+        let runs = self.history_setup.board(processors.run_sources(), Arc::clone(&self.processor_deps.ids));
         let plan = EnginePlan {
+            run_fates: Some(Arc::new(BoardFates(runs.clone()))),
             pipelines: self.plan_pipelines(&valid.pipelines, &processors, &exporters),
             limits: self.engine_limits(&valid.limits),
             other_state: receivers.state,
             effects_consumers: receivers.effects_consumers,
         };
         let sent_alerts_file = parent_folder(&valid.spool.directory).join(SENT_ALERTS_FILE);
-        let runs = self.history_setup.board(processors.run_sources(), Arc::clone(&self.processor_deps.ids));
         let alert_sender = self.build_alert_sender(&valid.extensions, runs.clone(), sent_alerts_file)?;
         let oidc = self.build_oidc_client(&valid.extensions)?;
         let extension_listeners = ExtensionListeners {

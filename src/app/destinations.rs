@@ -15,6 +15,7 @@ use crate::app::valid_settings::ValidSettings;
 use crate::components::{ExporterSettings, id_text};
 use config::ComponentId;
 use kernel::files;
+use pipeline::sampling::rules::waiting_consumer;
 use pipeline::spool::{Committer, ConsumerStatus, Spool};
 
 /// Name of the file in the spool's folder.
@@ -36,6 +37,14 @@ impl ExporterDestination {
     pub fn from_exporter(component: &ConfiguredComponent<ExporterSettings>) -> Option<Self> {
         let (destination, moved_from) = component.value.spec().profile().destination?;
         Some(Self { exporter: id_text(&component.id), destination, moved_from: moved_from.to_vec() })
+    }
+
+    /// The destinations of what waits for an exporter, and of what waits for its sampler.
+    pub fn of_exporter(component: &ConfiguredComponent<ExporterSettings>) -> impl Iterator<Item = Self> {
+        Self::from_exporter(component).into_iter().flat_map(|own| {
+            let waiting = Self { exporter: waiting_consumer(&own.exporter), ..own.clone() };
+            [own, waiting]
+        })
     }
 
     /// Whether data that waited for `destination` goes to the present destination.

@@ -217,12 +217,17 @@ fn check_across_pipelines(
     };
     let audit_only = ids_with(|redaction| redaction.is_audit_only, "mode", "audit");
     let content_allowed = ids_with(|redaction| redaction.allows_content, "content", "allow");
+    let samples = |exporter: &&ConfiguredComponent<ExporterSettings>| {
+        exporter.value.spec().profile().outlet.is_some_and(|outlet| outlet.sample.is_some())
+    };
+    let sampled = valid.exporters.iter().filter(samples).map(|exporter| exporter.id.clone()).collect();
     let facts = ComponentFacts {
         steps: &steps,
         audit_only: &audit_only,
         content_allowed: &content_allowed,
         third_party: &find_third_parties(file, &valid.exporters),
         missing_endpoints: &find_missing_endpoints(&valid.exporters, problems),
+        sampled: &sampled,
         connectors: &connectors,
     };
     graph::check_pipelines(&ConfigFile { pipelines: valid.pipelines.clone(), ..file.clone() }, &facts)

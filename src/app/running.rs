@@ -179,6 +179,7 @@ impl RunningGateway {
             let queue = Arc::clone(&self.queue);
             self.workers.push(self.tasks.spawn_thread("worker", move || queue.run_jobs()).map_err(thread_error)?);
         }
+        self.engine.release_waiting();
         self.spawn_supervised(background_tasks);
         let tick = run_every_second(Arc::clone(&self.engine), Arc::clone(&self.spool), self.deps.clone());
         self.spawn_until_end("tick", tick, None);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::watch;
 
 use super::RunningGateway;
 use super::build::BackgroundTask;
@@ -22,25 +23,12 @@ impl RunningGateway {
     /// Runs outlets and background tasks until they are asked to finish.
     pub(super) fn spawn_supervised(&self, background_tasks: Vec<BackgroundTask>) {
         for outlet in &self.engine.outlets {
-            let (outlet, finish) = (Arc::clone(outlet), self.stops.finish.subscribe());
-            let (clock, count_panic) = (Arc::clone(&self.deps.clock), self.panic_counter("outlet"));
-            let run_outlet = async move {
-                let mut pause = RESTART_PAUSE.0;
-                loop {
-                    let run = AssertUnwindSafe(Arc::clone(&outlet).run(finish.clone()));
-                    if run.catch_unwind().await.is_ok() {
-                        return;
-                    }
-                    count_panic();
-                    tracing::error!(exporter = &**outlet.id(), "an outlet panicked; it restarts at its cursor");
-                    if *finish.borrow() {
-                        return;
-                    }
-                    clock.sleep(pause).await;
-                    pause = (pause * 2).min(RESTART_PAUSE.1);
-                }
-            };
-            self.spawn_until_end("outlet", run_outlet, Some(self.finishing_tasks.add_member()));
+            let (id, outlet) = (Arc::clone(outlet.id()), Arc::clone(outlet));
+            self.spawn_restarting("outlet", id, move |finish| Arc::clone(&outlet).run(finish));
+        }
+        for sampler in &self.engine.samplers {
+            let (id, sampler) = (Arc::clone(sampler.id()), Arc::clone(sampler));
+            self.spawn_restarting("sampler", id, move |finish| Arc::clone(&sampler).run(finish));
         }
         for BackgroundTask { name, run, .. } in background_tasks {
             let run = run(self.stops.finish.subscribe());
@@ -54,6 +42,33 @@ impl RunningGateway {
             };
             self.spawn_until_end(name, run_task, Some(self.finishing_tasks.add_member()));
         }
+    }
+
+    /// Runs a part of an exporter's delivery, again after a panic, which repeats what was in progress.
+    fn spawn_restarting<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        part: &'static str,
+        exporter: Arc<str>,
+        run: impl Fn(watch::Receiver<bool>) -> F + Send + Sync + 'static,
+    ) {
+        let finish = self.stops.finish.subscribe();
+        let (clock, count_panic) = (Arc::clone(&self.deps.clock), self.panic_counter(part));
+        let run_part = async move {
+            let mut pause = RESTART_PAUSE.0;
+            loop {
+                if AssertUnwindSafe(run(finish.clone())).catch_unwind().await.is_ok() {
+                    return;
+                }
+                count_panic();
+                tracing::error!(exporter = &*exporter, part, "a part of the delivery panicked; it restarts");
+                if *finish.borrow() {
+                    return;
+                }
+                clock.sleep(pause).await;
+                pause = (pause * 2).min(RESTART_PAUSE.1);
+            }
+        };
+        self.spawn_until_end(part, run_part, Some(self.finishing_tasks.add_member()));
     }
 
     fn panic_counter(&self, place: &'static str) -> impl Fn() + Send + use<> {

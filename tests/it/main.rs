@@ -34,6 +34,7 @@ mod reference;
 mod reload;
 mod requirements;
 mod runs;
+mod sampling;
 mod setup;
 mod sources;
 mod spool;

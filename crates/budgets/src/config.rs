@@ -220,7 +220,7 @@ impl BudgetConfig {
             let what = "must be a time zone of the IANA table, such as `UTC` or `Europe/Berlin`";
             problems.push(FieldProblem::new(path("time_zone"), what));
         }
-        let amount = self.amount.as_deref().map(parse_amount);
+        let amount = self.amount.as_deref().map(|text| Usd::parse_amount(text).map(|usd| usd.0));
         if amount == Some(None) {
             problems.push(FieldProblem::new(path("amount"), "must be an amount above 0 with its currency: `25 USD`"));
         }
@@ -271,12 +271,6 @@ impl BudgetConfig {
 
 fn is_line(text: &str) -> bool {
     !text.trim().is_empty() && text.len() <= MAX_CONTACT && !text.chars().any(char::is_control)
-}
-
-/// `25 USD` and `25USD`, in 1e-18 USD; `None` without a currency, with another one, or if it isn't above 0.
-pub fn parse_amount(text: &str) -> Option<i128> {
-    let number = text.trim().strip_suffix("USD")?.trim_end();
-    Usd::parse(number).map(|usd| usd.0).filter(|atto| *atto > 0)
 }
 
 /// `80%` and `12.5%` in hundredths of a percent.

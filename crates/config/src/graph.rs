@@ -52,6 +52,8 @@ pub struct ComponentFacts<'a> {
     pub third_party: &'a HashSet<ComponentId>,
     /// Pairs of an exporter and a signal for which it has no endpoint.
     pub missing_endpoints: &'a HashSet<(ComponentId, Signal)>,
+    /// Exporters that send a sample of the runs.
+    pub sampled: &'a HashSet<ComponentId>,
     /// For each connector, the step whose results it sends, and the signals it sends them as.
     pub connectors: &'a HashMap<ComponentId, (StepRole, &'static [Signal])>,
 }
@@ -140,6 +142,7 @@ pub fn check_pipelines(file: &ConfigFile, facts: &ComponentFacts<'_>) -> Vec<Pro
         check_clearance(pipeline, facts, &mut problems);
         warn_allowed_content(pipeline, facts, &mut problems);
         check_destinations(pipeline, facts, &mut problems);
+        check_sampling(pipeline, facts, &mut problems);
     }
     check_shared_receivers(file, facts, &mut problems);
     connectors::check_connectors(file, facts, &mut problems);
@@ -281,6 +284,20 @@ fn check_destinations(pipeline: &PipelineConfig, facts: &ComponentFacts<'_>, pro
             let hint = format!("give `{id}` an `endpoint` or a `{signal}_endpoint`, or remove it from the pipeline");
             problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
         }
+    }
+}
+
+/// Runs can be chosen only where they are tracked.
+fn check_sampling(pipeline: &PipelineConfig, facts: &ComponentFacts<'_>, problems: &mut Vec<Problem>) {
+    let tracks_runs = pipeline.processors.iter().any(|(id, _)| facts.steps.get(id) == Some(&StepRole::Runs));
+    if tracks_runs || pipeline.signal == Signal::Metrics || connectors::is_fed_by_connectors_only(pipeline, facts) {
+        return;
+    }
+    for (id, at) in pipeline.exporters.iter().filter(|(id, _)| facts.sampled.contains(id)) {
+        let path = format!("service.pipelines.{}.exporters", pipeline.id);
+        let what = format!("`{id}` samples by run, but the path {} has no step: runs", describe_path(pipeline, id));
+        let hint = suggest_missing_steps(pipeline, facts, &[StepRole::Runs]);
+        problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
     }
 }
 

@@ -59,6 +59,7 @@ fn problems_of(text: &str) -> String {
                 content_allowed: &none,
                 third_party: &third_party,
                 missing_endpoints: &not_taken,
+                sampled: &none,
                 connectors: &joins,
             };
             problems.extend(check_pipelines(&file, &known));

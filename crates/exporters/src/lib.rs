@@ -14,6 +14,7 @@ pub mod preset;
 pub mod queue;
 mod remedies;
 pub mod remote;
+pub mod sample;
 pub mod spec;
 pub mod stanza;
 

@@ -17,6 +17,7 @@ use super::counted_by::{CountedBy, Stamps};
 pub use super::cumulative::DeltaToCumulativeConfig as Totals;
 use super::preset::{Preset, PresetHeader, PresetKeys};
 use super::queue::{RetryOnFailure, SendingQueue};
+use super::sample::SampleConfig;
 use config::{ByteSize, FieldProblem, TimeSpan, address};
 use kernel::secret::Secret;
 use net::{is_local_host, tls};
@@ -89,6 +90,9 @@ macro_rules! remote_config {
                 /// Which attributes of tollgate's own are sent: `all` (default), or `essential`, those by which cost is
                 /// added up, and by which a run and its content are found.
                 pub stamps: $crate::Stamps,
+                /// Sends runs of interest whole, and a share of the others; the back end must multiply by `SampleRate`.
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub sample: Option<$crate::sample::SampleConfig>,
                 /// `third_party` (default) sends only stripped and redacted telemetry; `internal` sends everything.
                 pub trust: ::pipeline::Trust,
             }
@@ -122,6 +126,7 @@ macro_rules! remote_config {
                     deltatocumulative: self.deltatocumulative.as_ref(),
                     counted_by: self.counted_by,
                     stamps: self.stamps,
+                    sample: self.sample.as_ref(),
                 }
             }
         }
@@ -188,6 +193,7 @@ pub struct RemoteConfigKeys<'a> {
     pub deltatocumulative: Option<&'a Totals>,
     pub counted_by: Option<CountedBy>,
     pub stamps: Stamps,
+    pub sample: Option<&'a SampleConfig>,
 }
 
 /// The checked settings that both exporters share.
@@ -271,7 +277,9 @@ impl RemoteConfigKeys<'_> {
         let cumulative = self.deltatocumulative.copied().inspect(|written| written.check(problems));
         // Totals depend on the order of the deltas.
         let ordered = self.ordered || cumulative.is_some();
-        let outlet = OutletSettings { ack: self.ack, max_pending, on_full: self.on_full, ordered, ..outlet };
+        let reads_weights = self.preset == Some(Preset::Honeycomb);
+        let sample = self.sample.map(|sample| sample.resolve(reads_weights, (self.ack, self.ordered), problems));
+        let outlet = OutletSettings { ack: self.ack, max_pending, on_full: self.on_full, ordered, sample, ..outlet };
         let size = self.max_request_size.map_or(preset.max_request_bytes, |size| size.0);
         let size = batch_max.map_or(size, |batch_max| batch_max.min(size));
         if size < 1024 {

@@ -16,6 +16,7 @@ mod former_file;
 mod json;
 mod name_sums;
 mod report;
+mod run_fates;
 mod seal;
 mod store;
 mod usage;
@@ -40,5 +41,6 @@ pub use report::{
     FailureGroup, FailureReport, JiraComment, ReportParameters, UnknownGrouping, build_report, report_json,
     report_markdown,
 };
+pub use run_fates::BoardFates;
 pub use store::{HistoryStore, HistoryWrite, OpenedHistory, StoreError};
 pub use usage::CallsWithoutUsage;

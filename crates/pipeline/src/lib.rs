@@ -30,6 +30,7 @@ pub mod pressure;
 pub mod receipt;
 pub mod repeats;
 pub mod route;
+pub mod sampling;
 pub mod sequencer;
 pub mod spool;
 pub mod tap;

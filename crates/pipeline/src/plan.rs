@@ -9,6 +9,7 @@ use std::time::Duration;
 use otlp::Signal;
 
 use super::component::{Exporter, Processor};
+use super::sampling::rules::{RunFates, SampleRules};
 use super::{accounts, repeats};
 
 /// One pipeline.
@@ -91,6 +92,8 @@ kernel::with_defaults! {
         pub on_full: OnFullAction,
         /// Sends one request at a time, in order of arrival within each signal and account.
         pub ordered: bool,
+        /// Which spans and log records are sent. `None`: all.
+        pub sample: Option<Arc<SampleRules>>,
         /// Consumers that must have finished every earlier record before a record is sent.
         pub waits_for: Vec<Arc<str>>,
     }
@@ -134,6 +137,8 @@ pub struct EnginePlan {
     /// Consumers of the spool that send shared effects ([`Processor::shares_effects`]) to other replicas; none outside
     /// of a fleet.
     pub effects_consumers: Vec<Arc<str>>,
+    /// Knows the runs by which exporters with [`OutletSettings::sample`] sample.
+    pub run_fates: Option<Arc<dyn RunFates>>,
 }
 
 impl EnginePlan {

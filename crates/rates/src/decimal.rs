@@ -19,6 +19,12 @@ impl Usd {
         scale_up(decimal.digits, SCALE.checked_sub(decimal.scale)?).map(Self)
     }
 
+    /// `25 USD` and `25USD`; `None` without a currency, with another one, or if it isn't above 0.
+    pub fn parse_amount(text: &str) -> Option<Self> {
+        let number = text.trim().strip_suffix("USD")?.trim_end();
+        Self::parse(number).filter(|usd| usd.0 > 0)
+    }
+
     /// Like [`Usd::parse`], for amounts that were computed with doubles: digits beyond 1e-18 are cut off.
     pub fn parse_truncated(text: &str) -> Option<Self> {
         let cut = text.split_once('.').filter(|(_, part)| part.len() > 18 && part.bytes().all(|b| b.is_ascii_digit()));

@@ -40,7 +40,8 @@ pub struct RunRecord<'a> {
     pub account: &'a str,
     pub run: &'a str,
     pub session: &'a str,
-    _trace: &'a str,
+    /// A trace of the run, in hex; "" = none.
+    pub trace: &'a str,
     _root: [u8; 8],
     pub tenant: Option<&'a str>,
     pub feature: Option<&'a str>,
@@ -55,7 +56,8 @@ pub struct RunRecord<'a> {
     /// `service.name`.
     pub service: Option<&'a str>,
     pub state: RunState,
-    _failed: bool,
+    /// It failed, as far as known.
+    pub failed: bool,
     /// Start, unix ns; 0 = unknown.
     pub start: u64,
     /// Last event, unix ns.

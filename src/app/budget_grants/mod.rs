@@ -14,7 +14,7 @@ use axum::{Extension, Router};
 use serde::{Deserialize, Serialize};
 
 use crate::app::build::InletCell;
-use budgets::config::{Budget, parse_amount};
+use budgets::config::Budget;
 use budgets::{BudgetDesk, BudgetRecord, Measure, Names, RecordKind, Scope};
 use kernel::calendar::{cut_to_minutes, rfc3339};
 use kernel::clock::{Clock, UnixNanos};
@@ -22,6 +22,7 @@ use kernel::pseudonym::{IdPolicy, PREFIX, is_pseudonym};
 use kernel::rng::Rng;
 use otlp::Signal;
 use pipeline::{BytePermit, Clearance, ClientIdentity, InternalInput, Outcome, Submission, Trust};
+use rates::Usd;
 use telemetry::admin::auth::KnownClient;
 
 #[cfg(test)]
@@ -199,9 +200,9 @@ impl GrantRequest {
         let count = || self.extra.parse().ok().filter(|count| (1..=MAX_COUNT).contains(count));
         match Measure::parse(&self.measure) {
             None => refuse("the measure must be amount, model_calls, iterations, tool_calls or minutes"),
-            Some(Measure::Amount) => parse_amount(&self.extra).map_or_else(
+            Some(Measure::Amount) => Usd::parse_amount(&self.extra).map_or_else(
                 || refuse("the amount must be above 0 with its currency: `10USD`"),
-                |extra| Ok((Measure::Amount, extra)),
+                |extra| Ok((Measure::Amount, extra.0)),
             ),
             Some(measure) => {
                 count().map_or_else(|| refuse("the number must be from 1 to 1000000000"), |extra| Ok((measure, extra)))

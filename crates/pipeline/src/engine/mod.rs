@@ -13,6 +13,7 @@ use kernel::rng::Rng;
 use telemetry::{Meter, names};
 
 use super::accounts::AccountLimiter;
+use super::component::Exporter;
 use super::delivery::DeliveryTracker;
 use super::effects::Applier;
 use super::inlet::ByteBudget;
@@ -25,6 +26,8 @@ use super::plan::{EnginePlan, OutletSettings};
 use super::receipt::RequestRegistry;
 use super::repeats::RepeatedRequests;
 use super::route::PipelineRoutes;
+use super::sampling::Sampler;
+use super::sampling::rules::waiting_consumer;
 use super::sequencer::{CHECKPOINT, Sequencer};
 use super::spool::Spool;
 use super::worker::{Worker, WorkerMetrics};
@@ -64,6 +67,8 @@ pub struct Engine {
     pub delivery: Arc<DeliveryTracker>,
     /// One outlet per exporter, and a second one for each exporter with `in_memory`.
     pub outlets: Vec<Arc<Outlet>>,
+    /// One per exporter that samples.
+    pub samplers: Vec<Arc<Sampler>>,
     fill_trend: Mutex<SpoolFillTrend>,
     context: EngineContext,
 }
@@ -89,10 +94,17 @@ impl Engine {
             Arc::clone(clock),
             meter,
         );
+        let exporters = plan.exporters();
+        let rules_of = |exporter: &Arc<dyn Exporter>| {
+            let rules = outlets.get(exporter.id()).and_then(|outlet| outlet.sample.clone())?;
+            Some((Arc::clone(exporter.id()), rules, Arc::clone(plan.run_fates.as_ref()?)))
+        };
+        let sampled: Vec<_> = exporters.iter().filter_map(rules_of).collect();
+        let sampled_ids: Vec<Arc<str>> = sampled.iter().map(|(id, ..)| Arc::clone(id)).collect();
         let repeats = RepeatedRequests::new(plan.limits.repeats);
         let registry = Arc::new(RequestRegistry::new(repeats, Arc::clone(clock), meter));
         let worker = Worker {
-            routes: PipelineRoutes::new(plan, meter),
+            routes: PipelineRoutes::new(plan, &sampled_ids, meter),
             sequencer: Arc::clone(&sequencer),
             applier: Arc::clone(&applier),
             registry,
@@ -113,10 +125,13 @@ impl Engine {
             meter: meter.clone(),
             delivery: Arc::clone(&delivery),
         };
-        let exporters = plan.exporters();
+        let samplers = (sampled.iter())
+            .map(|(id, rules, runs)| Sampler::new(id, Arc::clone(rules), Arc::clone(runs), &outlet_context));
+        let samplers = samplers.collect();
         let mut consumers: Vec<Arc<str>> = exporters.iter().map(|exporter| Arc::clone(exporter.id())).collect();
         consumers.extend([CHECKPOINT.into(), QUARANTINE.into()]);
         consumers.extend(other_consumers.iter().chain(&plan.effects_consumers).cloned());
+        consumers.extend(exporters.iter().map(|exporter| waiting_consumer(exporter.id())));
         spool.set_configured_consumers(&consumers);
         let outlets = exporters.into_iter().flat_map(|exporter| {
             let settings = outlets.get(exporter.id()).cloned().unwrap_or_default();
@@ -124,7 +139,16 @@ impl Engine {
             let memory_outlet = outlet.create_memory_outlet();
             std::iter::once(outlet).chain(memory_outlet)
         });
-        Self { inlet, applier, sequencer, delivery, outlets: outlets.collect(), context, fill_trend: Mutex::default() }
+        let outlets = outlets.collect();
+        Self { inlet, applier, sequencer, delivery, outlets, samplers, context, fill_trend: Mutex::default() }
+    }
+
+    /// Gives exporters that sample no longer what waited for a decision. To be called once, before outlets run.
+    pub fn release_waiting(&self) {
+        let is_sampled = |id: &Arc<str>| self.samplers.iter().any(|sampler| sampler.id() == id);
+        for outlet in self.outlets.iter().filter(|outlet| !is_sampled(outlet.id())) {
+            self.context.spool.transfer_all(&waiting_consumer(outlet.id()), outlet.id());
+        }
     }
 
     /// To be called once a second: calls the processors' `tick` and updates gauges.

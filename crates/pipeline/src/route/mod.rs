@@ -15,6 +15,7 @@ use super::component::Processor;
 use super::forward_label::ForwardLabel;
 use super::outcome::Reason;
 use super::plan::{EnginePlan, PipelinePlan};
+use super::sampling::rules::waiting_consumer;
 
 #[cfg(test)]
 mod tests;
@@ -109,8 +110,8 @@ impl From<MalformedOtlp> for RouteFailure {
 }
 
 impl PipelineRoutes {
-    /// The routes of `plan`.
-    pub fn new(plan: &EnginePlan, meter: &Meter) -> Self {
+    /// The routes of `plan`. Spans and log records of the exporters `sampled` go to a sampler.
+    pub fn new(plan: &EnginePlan, sampled: &[Arc<str>], meter: &Meter) -> Self {
         let mut grouped: HashMap<Arc<str>, HashMap<Signal, Vec<&PipelinePlan>>> = HashMap::new();
         for pipeline in &plan.pipelines {
             for receiver in &pipeline.receivers {
@@ -119,7 +120,7 @@ impl PipelineRoutes {
             }
         }
         let build_route = |(signal, pipelines): (Signal, Vec<&PipelinePlan>)| {
-            (signal, Arc::new(PipelineRoute::new(&pipelines, 0, (signal, meter))))
+            (signal, Arc::new(PipelineRoute::new(&pipelines, 0, (signal, sampled, meter))))
         };
         let by_receiver = grouped
             .into_iter()
@@ -136,7 +137,8 @@ impl PipelineRoutes {
 
 impl PipelineRoute {
     /// The part of the tree for these pipelines, whose first `depth` steps are in the parts above.
-    fn new(pipelines: &[&PipelinePlan], mut depth: usize, (signal, meter): (Signal, &Meter)) -> Self {
+    fn new(pipelines: &[&PipelinePlan], mut depth: usize, context: (Signal, &[Arc<str>], &Meter)) -> Self {
+        let (signal, sampled, meter) = context;
         let mut route = Self::default();
         while let Some(step) = common_step(pipelines, depth) {
             route.steps.push(RouteStep::new(step, signal, meter));
@@ -145,15 +147,14 @@ impl PipelineRoute {
         let mut groups: Vec<(&Arc<dyn Processor>, Vec<&PipelinePlan>)> = Vec::new();
         for pipeline in pipelines {
             match pipeline.processors.get(depth) {
-                None => route.ends.push(PipelineEnd::new(pipeline)),
+                None => route.ends.push(PipelineEnd::new(pipeline, sampled)),
                 Some(step) => match groups.iter_mut().find(|(known, _)| known.id() == step.id()) {
                     Some((_, group)) => group.push(pipeline),
                     None => groups.push((step, vec![pipeline])),
                 },
             }
         }
-        route.forks =
-            groups.into_iter().map(|(_, group)| Arc::new(Self::new(&group, depth, (signal, meter)))).collect();
+        route.forks = groups.into_iter().map(|(_, group)| Arc::new(Self::new(&group, depth, context))).collect();
         route
     }
 
@@ -183,10 +184,12 @@ fn fork_batch(batch: &Batch) -> Batch {
 }
 
 impl PipelineEnd {
-    fn new(pipeline: &PipelinePlan) -> Self {
+    fn new(pipeline: &PipelinePlan, sampled: &[Arc<str>]) -> Self {
+        let waits = |id: &Arc<str>| pipeline.signal != Signal::Metrics && sampled.contains(id);
+        let holder = |id: &Arc<str>| if waits(id) { waiting_consumer(id) } else { Arc::clone(id) };
         let with_trust = |trust: Trust| -> HolderIds {
             let exporters = pipeline.exporters.iter().filter(|exporter| exporter.trust() == trust);
-            exporters.map(|exporter| Arc::clone(exporter.id())).collect()
+            exporters.map(|exporter| holder(exporter.id())).collect()
         };
         Self {
             pipeline: Arc::clone(&pipeline.id),

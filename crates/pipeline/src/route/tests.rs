@@ -9,11 +9,17 @@ fn pipeline(id: &str, processors: Vec<Arc<dyn Processor>>, exporters: &[(&str, T
 }
 
 fn plan(pipelines: Vec<PipelinePlan>) -> EnginePlan {
-    EnginePlan { pipelines, limits: EngineLimits::default(), other_state: Vec::new(), effects_consumers: Vec::new() }
+    EnginePlan {
+        pipelines,
+        limits: EngineLimits::default(),
+        other_state: Vec::new(),
+        effects_consumers: Vec::new(),
+        run_fates: None,
+    }
 }
 
 fn run(pipelines: Vec<PipelinePlan>, wire: bytes::Bytes) -> Result<BatchProduct, RouteFailure> {
-    let routes = PipelineRoutes::new(&plan(pipelines), &Meter::new());
+    let routes = PipelineRoutes::new(&plan(pipelines), &[], &Meter::new());
     let route = routes.find("otlp", Signal::Traces).unwrap();
     RouteExecution::begin(route, Batch::new(origin(), Payload::parse(Signal::Traces, wire).unwrap())).run_to_end()
 }

@@ -24,6 +24,7 @@ use super::effects::{self, Applier};
 use super::outcome::{Outcome, Reason};
 use super::receipt::Receipt;
 use super::route::{BatchProduct, ForwardCopy, HolderIds};
+use super::sampling::rules::exporter_of;
 use super::spool::{MAX_HOLDERS, OnCommit, RecordKind, RecordSeq, Spool, SpoolRecord, Transaction, bytes_to_reserve};
 use super::tap::Tap;
 
@@ -332,7 +333,7 @@ impl Sequencer {
                 Signal::Metrics => &names::NOT_QUEUED_POINTS,
             };
             for holder in copy.holders.iter() {
-                self.meter.counter(def, &[("exporter", holder)]).increment(copy.items);
+                self.meter.counter(def, &[("exporter", exporter_of(holder))]).increment(copy.items);
             }
         }
     }

@@ -16,6 +16,7 @@ use crate::checkpoint::{CheckpointContext, CheckpointStore};
 use crate::engine::{Engine, EngineContext};
 use crate::forward_label::ForwardLabel;
 use crate::inquiry::ErrandRunner;
+use crate::sampling::rules::RunFates;
 use crate::spool::{CommitStep, Committer, Spool, SpoolKey, SpoolSettings, StoredRecord};
 use crate::{
     BytePermit, ClientIdentity, Disk, EngineLimits, EnginePlan, Exporter, Outcome, OutletSettings, PipelinePlan,
@@ -57,6 +58,8 @@ pub struct Parts {
     /// See [`EnginePlan::other_state`] and [`EnginePlan::effects_consumers`].
     pub other_state: Vec<Arc<dyn Processor>>,
     pub effects_consumers: Vec<Arc<str>>,
+    /// See [`EnginePlan::run_fates`].
+    pub run_fates: Option<Arc<dyn RunFates>>,
 }
 
 impl Parts {
@@ -82,6 +85,7 @@ impl Parts {
             keys: vec![SpoolKey::from_bytes([3; 32])],
             other_state: Vec::new(),
             effects_consumers: Vec::new(),
+            run_fates: None,
         }
     }
 
@@ -103,6 +107,7 @@ impl Parts {
             limits: EngineLimits::default(),
             other_state: self.other_state,
             effects_consumers: self.effects_consumers,
+            run_fates: self.run_fates,
         };
         let exporters = plan.exporters();
         let mut outlets: HashMap<_, _> =

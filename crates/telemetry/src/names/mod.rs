@@ -243,6 +243,9 @@ metrics_table! {
     QUEUE_AGE = "tollgate_exporter_queue_oldest_seconds", MetricKind::Gauge;
     /// Attempts that failed and will be retried (labels: exporter, reason).
     RETRIES = "tollgate_exporter_retries_total", MetricKind::Counter;
+    /// Spans and log records that `sample` decided about (labels: exporter; decision: `kept` = a rule keeps the run,
+    /// `share` = sent for others too, `left_out`).
+    SAMPLED_ITEMS = "tollgate_exporter_sampled_items_total", MetricKind::Counter;
     /// 1 while the back end refuses the credential or the address, else 0 (label: exporter).
     DENIED = "tollgate_exporter_denied", MetricKind::Gauge;
     /// Batches that the current configuration does not allow to send to this exporter; they stay in the spool (label:

@@ -15,6 +15,7 @@ mod life;
 mod money;
 mod order;
 mod recordings;
+mod sampling;
 mod shapes;
 mod support;
 mod told;

@@ -150,7 +150,7 @@ pub(super) fn processed_as(runs: &RunTracker, account: &str, items: &[Json]) -> 
 
 /// The steps before `runs`, in pipeline order.
 pub(super) struct Line {
-    steps: Vec<Box<dyn Processor>>,
+    pub(super) steps: Vec<Arc<dyn Processor>>,
     pub(super) runs: Arc<RunTracker>,
     batches: AtomicU64,
 }
@@ -186,7 +186,7 @@ impl Line {
         let cost = cost::CostProcessor::new("cost".into(), &settings, vocabulary(), meter);
         let cost = cost.unwrap_or_else(|error| panic!("{}", error.0));
         runs.set_rate_tables(cost.shelf());
-        Self { steps: vec![Box::new(normalize), Box::new(cost)], ..Self::new(runs) }
+        Self { steps: vec![Arc::new(normalize), Arc::new(cost)], ..Self::new(runs) }
     }
 
     /// Processes and commits a payload; returns the batch as forwarded.
