@@ -1,8 +1,8 @@
 //! [`Sampler`]: decides which spans and log records one exporter gets: all of the runs that a rule keeps, and a share
 //! of the others, whose items say how many they stand for. Items wait in the spool, for a consumer of their own, until
 //! their run is decided: at once if a rule keeps it, otherwise when the run is over, at the latest after the `wait`
-//! of [`SampleRules`]. What is sent is committed again for the exporter, and only then leaves the waiting records; a crash
-//! between the two sends it twice. A batch with several runs is split first, so that none waits for another.
+//! of [`SampleRules`]. What is sent is committed again for the exporter, and only then leaves the waiting records; a
+//! crash between the two sends it twice. A batch with several runs is split first, so that none waits for another.
 //! The wait is measured by the monotonic clock from when a record is read, less the age that it has by the wall clock.
 //! Whose runs there are is known to the crate `history`; metrics never wait; `route` makes the waiting copies.
 
