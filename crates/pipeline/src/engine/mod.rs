@@ -166,6 +166,12 @@ impl Engine {
         let status = spool.status();
         let seconds_left = self.fill_trend.lock().update(clock.monotonic(), status.available);
         meter.gauge(&names::SPOOL_TIME_LEFT, &[]).set(seconds_left);
+        for sampler in &self.samplers {
+            let waiting = waiting_consumer(sampler.id());
+            let consumer = status.consumers.iter().find(|consumer| consumer.name == waiting);
+            let records = consumer.map_or(0, |consumer| consumer.records);
+            meter.gauge(&names::SAMPLE_WAITING, &[("exporter", sampler.id())]).set(records as f64);
+        }
         for outlet in self.outlets.iter().filter(|outlet| !outlet.is_memory_outlet()) {
             let consumer = status.consumers.iter().find(|consumer| consumer.name == *outlet.id());
             let labels = [("exporter", &**outlet.id())];

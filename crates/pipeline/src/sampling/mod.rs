@@ -8,6 +8,8 @@
 
 mod decide;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +42,8 @@ const SETTLE: Duration = Duration::from_secs(30);
 /// Shortest time between two rounds of decisions. A round that takes long is followed by a longer pause.
 const ROUND_INTERVAL: Duration = Duration::from_secs(1);
 const PAUSE_FACTOR: u32 = 20;
+/// Maximum number of units that wait, about 60 MB: beyond it the oldest are decided by what is known.
+const MAX_UNITS: usize = 250_000;
 /// Maximum number and bytes of records in memory.
 const MAX_RECORDS: usize = 256;
 const MAX_BYTES: usize = 8 << 20;
@@ -89,6 +93,22 @@ impl WaitingRoom {
         });
         let units = shared.collect();
         self.records.insert(seq, WaitingRecord { units, ..record });
+    }
+
+    fn is_full(&self) -> bool {
+        self.units.len() > MAX_UNITS
+    }
+
+    /// Lets the oldest records wait no longer, as many as are too many.
+    fn expire_excess(&mut self, now: Duration) {
+        let mut excess = self.units.len().saturating_sub(MAX_UNITS);
+        for record in self.records.values_mut() {
+            if excess == 0 {
+                return;
+            }
+            excess = excess.saturating_sub(record.units.len());
+            record.deadline = record.deadline.min(now);
+        }
     }
 
     fn remove(&mut self, seq: RecordSeq) {
@@ -174,7 +194,7 @@ impl Sampler {
     /// Reads what came since, then decides about all that waits.
     async fn do_round(self: &Arc<Self>, stop: &watch::Receiver<bool>) {
         let is_going = || !*stop.borrow();
-        while is_going() {
+        while is_going() && !self.room.lock().is_full() {
             let sampler = Arc::clone(self);
             let read = offload(&*self.offload, "sample", move || sampler.read_new()).await;
             let Some(Some(splits)) = read else { break };
@@ -273,7 +293,8 @@ impl Sampler {
                 (unit, lot)
             })
             .collect();
-        let room = self.room.lock();
+        let mut room = self.room.lock();
+        room.expire_excess(now);
         let decided = room.records.iter().filter_map(|(seq, record)| {
             let decide = |unit: &Arc<SampleUnit>| lots.get(unit)?.decide(self.rules.others, record.deadline <= now);
             let decisions: Option<Vec<Decision>> = record.units.iter().map(decide).collect();

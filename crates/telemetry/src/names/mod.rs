@@ -246,6 +246,8 @@ metrics_table! {
     /// Spans and log records that `sample` decided about (labels: exporter; decision: `kept` = a rule keeps the run,
     /// `share` = sent for others too, `left_out`).
     SAMPLED_ITEMS = "tollgate_exporter_sampled_items_total", MetricKind::Counter;
+    /// Batches that wait until `sample` decides about their runs (label: exporter).
+    SAMPLE_WAITING = "tollgate_exporter_sample_waiting_batches", MetricKind::Gauge;
     /// 1 while the back end refuses the credential or the address, else 0 (label: exporter).
     DENIED = "tollgate_exporter_denied", MetricKind::Gauge;
     /// Batches that the current configuration does not allow to send to this exporter; they stay in the spool (label:
