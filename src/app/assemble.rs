@@ -37,7 +37,7 @@ use config::graph::StepRole;
 use config::{ComponentId, SourcePosition, env};
 use exporters::remote::ExporterDeps;
 use genai::Vocabulary;
-use history::{BoardFates, ClientRecorder, FailedSpanRecorder, RunBoard};
+use history::{ClientRecorder, FailedSpanRecorder, RunBoard};
 use kafka::SessionPartitioner;
 use kernel::files::parent_folder;
 use kernel::secret::Secret;
@@ -211,7 +211,7 @@ impl GatewayAssembler<'_> {
         let mut listeners = receivers.listeners;
         let runs = self.history_setup.board(processors.run_sources(), Arc::clone(&self.processor_deps.ids));
         let plan = EnginePlan {
-            run_fates: Some(Arc::new(BoardFates(runs.clone()))),
+            sample_states: Some(Arc::new(self.history_setup.sample_states(runs.clone()))),
             pipelines: self.plan_pipelines(&valid.pipelines, &processors, &exporters),
             limits: self.engine_limits(&valid.limits),
             other_state: receivers.state,
@@ -252,7 +252,13 @@ impl GatewayAssembler<'_> {
         let build_connector = |component| self.build_connector(component, &valid.pipelines, &processors, &inlet);
         background_tasks.extend(valid.connectors.into_iter().filter_map(build_connector));
         let has_pages = self.history_setup.has_admin_port;
-        background_tasks.extend(has_pages.then(|| self.history_setup.build_recorder(self.resources, runs)));
+        let samples = plan
+            .pipelines
+            .iter()
+            .flat_map(|pipeline| &pipeline.exporters)
+            .any(|exporter| outlets.get(exporter.id()).is_some_and(|outlet| outlet.sample.is_some()));
+        let keeps_history = has_pages || samples;
+        background_tasks.extend(keeps_history.then(|| self.history_setup.build_recorder(self.resources, runs)));
         background_tasks.extend(alert_sender.map(AlertSender::into_task));
         Ok(GatewayComponents { plan, outlets, consumers, destinations, background_tasks, listeners, inlet })
     }

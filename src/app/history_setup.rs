@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
 use crate::app::build::{BackgroundTask, GatewayResources};
 use crate::app::configured_component::{admin_ports, vaults};
 use crate::app::history_recorder::HistoryRecorder;
 use crate::app::valid_settings::ValidSettings;
 use crate::components::ProcessorSettings;
-use history::{ClientTable, FailedSpans, RETENTION, RunBoard, SharedHistoryStore};
+use history::{BoardSampleStates, ClientTable, FailedSpans, RETENTION, RunBoard, SharedHistoryStore};
 use kernel::files::parent_folder;
 use kernel::pseudonym::IdPolicy;
 use pages::{AdminPages, BudgetBoard};
@@ -20,6 +21,8 @@ use telemetry::admin::links::TraceLink;
 
 /// File beside the spool with ended runs.
 const HISTORY_FILE: &str = "history.sqlite";
+/// Longest time until a run that settled is evaluated.
+const EVALUATION_TIME: Duration = Duration::from_secs(5);
 
 /// The history, its file, and the settings that its pages need.
 pub(super) struct HistorySetup {
@@ -37,6 +40,8 @@ pub(super) struct HistorySetup {
     vault: Option<String>,
     /// The configured iteration ceiling of runs.
     iteration_ceiling: u64,
+    /// How long after its last item a run is published.
+    settle: Duration,
     /// Whether any processor tracks runs.
     has_trackers: bool,
 }
@@ -44,6 +49,10 @@ pub(super) struct HistorySetup {
 impl HistorySetup {
     pub(super) fn new(valid: &ValidSettings, keys: &[SpoolKey]) -> Self {
         let vault = vaults(&valid.processors).next().map(|(.., store)| store.profile().location);
+        let settle = valid.processors.iter().filter_map(|component| match &component.value {
+            ProcessorSettings::Runs(settings) => Some(settings.settle.0),
+            _ => None,
+        });
         let ceiling = valid.processors.iter().find_map(|component| match &component.value {
             ProcessorSettings::Runs(settings) => Some(settings.iteration_ceiling),
             _ => None,
@@ -59,6 +68,7 @@ impl HistorySetup {
                 .fold(RETENTION, u64::max),
             has_admin_port: admin_ports(&valid.extensions).next().is_some(),
             vault,
+            settle: settle.max().unwrap_or_default(),
             has_trackers: ceiling.is_some(),
             iteration_ceiling: ceiling.unwrap_or(0).into(),
         }
@@ -67,6 +77,11 @@ impl HistorySetup {
     /// All runs: those of these sources, and those in the file.
     pub(super) fn board(&self, sources: Vec<Arc<dyn RunSource>>, ids: Arc<dyn IdPolicy>) -> RunBoard {
         RunBoard { sources, store: Arc::clone(&self.store), ids: Some(ids), permit: None }
+    }
+
+    /// What samplers ask. A run's alerts are there some time after it is published.
+    pub(super) fn sample_states(&self, board: RunBoard) -> BoardSampleStates {
+        BoardSampleStates { board, settle: self.settle + EVALUATION_TIME }
     }
 
     /// The pages of this gateway.

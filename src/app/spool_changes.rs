@@ -25,6 +25,7 @@ use net::spawn::run_blocking;
 use pipeline::Reason;
 use pipeline::forward_label::ForwardLabel;
 use pipeline::plan::{AckMode, OutletSettings};
+use pipeline::sampling::rules::exporter_of;
 use pipeline::spool::{
     Committer, QUARANTINE, RecordKind, RecordSeq, Spool, SpoolReadError, SpoolRecord, SpoolStatus, StoredRecord,
     Transaction, bytes_to_reserve,
@@ -344,7 +345,7 @@ impl SpoolChanges {
         };
         let (status, from) = (self.spool.status(), change.from());
         change.check(&status, &self.exporters).map_err(|why| (StatusCode::NOT_FOUND, why))?;
-        let is_exporter = self.exporters.contains_key(from);
+        let is_exporter = self.exporters.contains_key(exporter_of(from));
         let is_used = status.consumers.iter().any(|entry| entry.configured && *entry.name == *from);
         if is_used && !is_exporter && from != QUARANTINE {
             return refuse("a running gateway needs its own records: stop it, and run the command again");

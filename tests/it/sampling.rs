@@ -38,7 +38,7 @@ fn run_of_agent(trace: u32, is_failed: bool) -> String {
     json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": spans }] }] }).to_string()
 }
 
-/// Runs that failed come whole, of the others a share with its weight; the gateway's own sums have them all.
+/// All items of failed runs arrive, and a weighted share of the others; the gateway's own sums include every run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_back_end_gets_the_sample() {
     let folder = tempfile::tempdir().unwrap();
@@ -90,20 +90,23 @@ fn what_cannot_sample_is_refused() {
         read.result.err().map(|problems| read.source.render(&problems, false)).unwrap_or_default()
     };
     let with = |sample: Value| json!({ "sample": sample, "trust": "third_party" });
-    let weighed = |mut sample: Value| {
+    let problems_with_weight = |mut sample: Value| {
         sample["weight"] = json!("SampleRate");
         problems(with(sample), &Value::Null)
     };
-    assert_eq!(weighed(json!({ "keep": ["errors", { "cost_above": "1 USD" }, { "slower_than": "10m" }] })), "");
-    assert_eq!(weighed(json!({ "others": 0.33 })), "");
-    for (told, expected) in [
-        (problems(with(json!({})), &Value::Null), "would make sums wrong"),
-        (weighed(json!({ "others": 0.4 })), "must be 1 divided by a whole number"),
-        (weighed(json!({ "others": -1 })), "must be 1 divided by a whole number"),
-        (weighed(json!({ "others": 2 })), "must be 1 divided by a whole number"),
-        (weighed(json!({ "wait": "0s" })), "must be more than zero"),
-        (weighed(json!({ "keep": [{ "cost_above": "1 EUR" }] })), "sample.keep.0.cost_above"),
-        (weighed(json!({ "keep": ["everything"] })), "expected one of: errors"),
+    assert_eq!(
+        problems_with_weight(json!({ "keep": ["errors", { "cost_above": "1 USD" }, { "slower_than": "10m" }] })),
+        ""
+    );
+    assert_eq!(problems_with_weight(json!({ "others": 0.33 })), "");
+    for (rendered, expected) in [
+        (problems(with(json!({})), &Value::Null), "is only for back ends that multiply by `SampleRate`"),
+        (problems_with_weight(json!({ "others": 0.4 })), "must be 1 divided by a whole number"),
+        (problems_with_weight(json!({ "others": -1 })), "must be 1 divided by a whole number"),
+        (problems_with_weight(json!({ "others": 2 })), "must be 1 divided by a whole number"),
+        (problems_with_weight(json!({ "wait": "0s" })), "must be more than zero"),
+        (problems_with_weight(json!({ "keep": [{ "cost_above": "1 EUR" }] })), "sample.keep.0.cost_above"),
+        (problems_with_weight(json!({ "keep": ["everything"] })), "expected one of: errors"),
         (
             problems(json!({ "ack": "offered", "sample": { "weight": "SampleRate" } }), &Value::Null),
             "requires `ack: spooled`",
@@ -114,10 +117,10 @@ fn what_cannot_sample_is_refused() {
         ),
         (problems(with(json!({ "weight": "SampleRate" })), &json!(["vault", "redact"])), "has no step: runs"),
     ] {
-        assert!(told.contains(expected), "{expected}: {told}");
+        assert!(rendered.contains(expected), "{expected}: {rendered}");
     }
     let file = gateway::configuration(folder, &json!({ "exporters": { "file": { "sample": {} } } }));
     let read = resolve::resolve_config("test", &file, &Everything, folder);
-    let told = read.result.err().map(|problems| read.source.render(&problems, false)).unwrap();
-    assert!(told.contains("sample"), "a file does not weigh: {told}");
+    let rendered = read.result.err().map(|problems| read.source.render(&problems, false)).unwrap();
+    assert!(rendered.contains("sample"), "the file exporter has no `sample`: {rendered}");
 }

@@ -1,7 +1,8 @@
-//! `sample:` of an exporter, and its checked form. An exporter whose back end does not weigh what it gets must not
-//! sample: its sums would be wrong.
+//! The key `sample` of an exporter, and its checked form. It is refused unless the back end multiplies by the weight:
+//! otherwise its sums would be too low.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,18 +12,20 @@ use pipeline::AckMode;
 use pipeline::sampling::rules::{KeepRule, SampleRules};
 use rates::Usd;
 
-/// Smallest share of the other runs: one in a million.
+/// Largest sample rate: a share of one in a million.
 const MAX_RATE: f64 = 1e6;
-/// How far a share may be from one in a whole number: `0.33` is one in 3.
+const MAX_WAIT: Duration = Duration::from_hours(24);
+/// Allowed relative difference between 1 divided by a share and a whole number: `0.33` is one in 3.
 const TOLERANCE: f64 = 0.02;
 
 kernel::with_defaults! {
-    /// Which runs are sent whole, and which share of the others.
+    /// Of which runs everything is sent, and of the others which share.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields, default)]
     pub struct SampleConfig {
-        /// Runs that are sent whole: `errors` (the run or a model call failed), `alerts` (it raised one), `unpriced` (a
-        /// call has no price), `cost_above` an amount, `slower_than` a time. Default: `[errors, alerts, unpriced]`.
+        /// Runs of which everything is sent: `errors` (the run or one of its model calls failed), `alerts` (the run or
+        /// its session raised an alert), `unpriced` (a model call has no price), `{ cost_above: 1 USD }`,
+        /// `{ slower_than: 10m }`. Default: `[errors, alerts, unpriced]`.
         pub keep: Vec<KeepConfig> = vec![KeepConfig::Errors, KeepConfig::Alerts, KeepConfig::Unpriced],
         /// The share of the other runs that is sent: 1 divided by a whole number, such as 0.1 or 0.25; 0 for none.
         pub others: f64 = 0.1,
@@ -33,7 +36,7 @@ kernel::with_defaults! {
     }
 }
 
-/// Which runs are sent whole.
+/// Runs of which everything is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeepConfig {
@@ -57,7 +60,15 @@ pub enum WeightAttribute {
 }
 
 impl SampleConfig {
-    /// Validates the section, of an exporter with this guarantee, and adds problems to `problems`.
+    /// A note if slow runs are decided before they are known to be slow.
+    pub(crate) fn notes(&self) -> Vec<FieldProblem> {
+        let is_early = |rule: &KeepConfig| matches!(rule, KeepConfig::SlowerThan(time) if time.0 >= self.wait.0);
+        let what =
+            "is not longer than `slower_than`: the first items of a slow run are decided before it is known to be slow";
+        self.keep.iter().any(is_early).then(|| FieldProblem::new("sample.wait", what)).into_iter().collect()
+    }
+
+    /// Validates the section, given the exporter's `ack` and `ordered`, and adds problems to `problems`.
     pub(crate) fn resolve(
         &self,
         reads_weights: bool,
@@ -68,22 +79,26 @@ impl SampleConfig {
         if !reads_weights && self.weight.is_none() {
             refuse(
                 "sample",
-                "would make sums wrong in a back end that does not multiply by `SampleRate`: use `preset: honeycomb`, \
-                 or write `weight: SampleRate` if this back end does",
+                "is only for back ends that multiply by `SampleRate`, such as Honeycomb; in others sums would be wrong. \
+                 If this one does, write `weight: SampleRate`",
             );
         }
         if ack != AckMode::Spooled {
             refuse("sample", "requires `ack: spooled`, because items wait in the spool for the decision");
         }
         if ordered {
-            refuse("sample", "can't be combined with `ordered`: runs are sent when they are decided");
+            refuse(
+                "sample",
+                "can't be combined with `ordered`: runs are decided at different times, so items do not leave in order of arrival",
+            );
         }
-        if self.wait.0.is_zero() {
-            refuse("sample.wait", "must be more than zero");
+        if self.wait.0.is_zero() || self.wait.0 > MAX_WAIT {
+            refuse("sample.wait", "must be more than zero, and at most 1 day");
         }
         let others = match self.others {
             0.0 => Some(0),
-            share if (1.0 / MAX_RATE..=1.0).contains(&share) => {
+            1.0 => Some(1),
+            share if (1.0 / MAX_RATE..=0.51).contains(&share) => {
                 let rate = (1.0 / share).round();
                 ((1.0 / share - rate).abs() <= TOLERANCE * rate).then_some(rate as u32)
             }

@@ -90,7 +90,8 @@ macro_rules! remote_config {
                 /// Which attributes of tollgate's own are sent: `all` (default), or `essential`, those by which cost is
                 /// added up, and by which a run and its content are found.
                 pub stamps: $crate::Stamps,
-                /// Sends runs of interest whole, and a share of the others; the back end must multiply by `SampleRate`.
+                /// Sends every run that a `keep` rule matches and a share of the others, marked with `SampleRate`; only for
+                /// back ends that multiply by it.
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub sample: Option<$crate::sample::SampleConfig>,
                 /// `third_party` (default) sends only stripped and redacted telemetry; `internal` sends everything.
@@ -306,7 +307,8 @@ impl RemoteConfigKeys<'_> {
             counted_by: self.counted_by.unwrap_or(preset.counted_by),
             stamps: self.stamps,
             moved_from,
-            notes: [self.queue.notes(), self.retry.notes()].concat(),
+            notes: [self.queue.notes(), self.retry.notes(), self.sample.map_or_else(Vec::new, SampleConfig::notes)]
+                .concat(),
         }
     }
 

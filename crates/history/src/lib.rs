@@ -16,7 +16,7 @@ mod former_file;
 mod json;
 mod name_sums;
 mod report;
-mod run_fates;
+mod sample_states;
 mod seal;
 mod store;
 mod usage;
@@ -41,6 +41,6 @@ pub use report::{
     FailureGroup, FailureReport, JiraComment, ReportParameters, UnknownGrouping, build_report, report_json,
     report_markdown,
 };
-pub use run_fates::BoardFates;
+pub use sample_states::BoardSampleStates;
 pub use store::{HistoryStore, HistoryWrite, OpenedHistory, StoreError};
 pub use usage::CallsWithoutUsage;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use otlp::Signal;
 
 use super::component::{Exporter, Processor};
-use super::sampling::rules::{RunFates, SampleRules};
+use super::sampling::rules::{RunSampleStates, SampleRules};
 use super::{accounts, repeats};
 
 /// One pipeline.
@@ -138,7 +138,7 @@ pub struct EnginePlan {
     /// of a fleet.
     pub effects_consumers: Vec<Arc<str>>,
     /// Knows the runs by which exporters with [`OutletSettings::sample`] sample.
-    pub run_fates: Option<Arc<dyn RunFates>>,
+    pub sample_states: Option<Arc<dyn RunSampleStates>>,
 }
 
 impl EnginePlan {

@@ -65,7 +65,7 @@ fn blueprint(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> GatewayBlueprin
                 limits: EngineLimits::default(),
                 other_state: Vec::new(),
                 effects_consumers: Vec::new(),
-                run_fates: None,
+                sample_states: None,
             },
             outlets: extras.outlets,
             consumers: Vec::new(),

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::outcome::PendingFullText;
 use crate::outcome::Reason;
 use crate::plan::OnFullAction;
+use crate::sampling::rules::waiting_consumer;
 use crate::spool::Spool;
 use telemetry::{Gauge, Meter, names};
 
@@ -54,7 +55,7 @@ impl PendingBound {
     /// Compares the pending bytes with the bound, and logs if the state begins or ends. Returns the reason to refuse a
     /// batch for this exporter, if there is one.
     pub(super) fn check_bound(&self, spool: &Spool, now: Duration) -> Option<Reason> {
-        let bytes = spool.pending_bytes(&self.exporter);
+        let bytes = spool.pending_bytes(&self.exporter) + spool.pending_bytes(&waiting_consumer(&self.exporter));
         let is_full = bytes >= self.limit;
         let mut last_reached = self.last_reached.lock();
         let (begins, ends) = match *last_reached {

@@ -19,6 +19,7 @@ use super::outcome::{Outcome, PendingFullText, Reason, final_answer, join_result
 use super::plan::{AckMode, LONGEST_ANSWER_WAIT, MAX_WAITING_ANSWERS, OutletSettings};
 use super::receipt::Receipt;
 use super::route::BatchProduct;
+use super::sampling::rules::{exporter_of, waiting_consumer};
 use super::spool::{RecordSeq, Spool};
 
 mod bounds;
@@ -169,8 +170,10 @@ impl DeliveryTracker {
 
     /// Why a batch can't be admitted: `max_pending` of one of its exporters is reached.
     pub fn refusal_reason(&self, spool: &Spool, product: &BatchProduct) -> Option<Reason> {
-        let is_holder =
-            |bound: &&PendingBound| product.copies.iter().any(|copy| copy.holders.contains(&bound.exporter));
+        let is_holder = |bound: &&PendingBound| {
+            let mut holders = product.copies.iter().flat_map(|copy| copy.holders.iter());
+            holders.any(|holder| exporter_of(holder) == &*bound.exporter)
+        };
         let now = self.clock.monotonic();
         self.refusing_bounds().filter(is_holder).find_map(|bound| bound.check_bound(spool, now))
     }
@@ -195,7 +198,8 @@ impl DeliveryTracker {
     /// Drops the oldest data beyond the bound of each exporter with `on_full: expire`.
     pub fn expire(&self, spool: &Spool) {
         for PendingBound { exporter, limit, .. } in self.bounds.iter().filter(|bound| !bound.is_refusing()) {
-            let expired = spool.expire(exporter, *limit);
+            let waiting = limit.saturating_sub(spool.pending_bytes(exporter));
+            let expired = spool.expire(exporter, *limit) + spool.expire(&waiting_consumer(exporter), waiting);
             if expired > 0 {
                 self.meter.counter(&names::EXPIRED, &[("exporter", exporter)]).increment(expired);
                 tracing::warn!(

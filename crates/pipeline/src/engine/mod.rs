@@ -29,7 +29,7 @@ use super::route::PipelineRoutes;
 use super::sampling::Sampler;
 use super::sampling::rules::waiting_consumer;
 use super::sequencer::{CHECKPOINT, Sequencer};
-use super::spool::Spool;
+use super::spool::{ConsumerStatus, Spool};
 use super::worker::{Worker, WorkerMetrics};
 use super::workers::Workers;
 
@@ -97,7 +97,7 @@ impl Engine {
         let exporters = plan.exporters();
         let rules_of = |exporter: &Arc<dyn Exporter>| {
             let rules = outlets.get(exporter.id()).and_then(|outlet| outlet.sample.clone())?;
-            Some((Arc::clone(exporter.id()), rules, Arc::clone(plan.run_fates.as_ref()?)))
+            Some((Arc::clone(exporter.id()), rules, Arc::clone(plan.sample_states.as_ref()?)))
         };
         let sampled: Vec<_> = exporters.iter().filter_map(rules_of).collect();
         let sampled_ids: Vec<Arc<str>> = sampled.iter().map(|(id, ..)| Arc::clone(id)).collect();
@@ -166,22 +166,23 @@ impl Engine {
         let status = spool.status();
         let seconds_left = self.fill_trend.lock().update(clock.monotonic(), status.available);
         meter.gauge(&names::SPOOL_TIME_LEFT, &[]).set(seconds_left);
-        for sampler in &self.samplers {
-            let waiting = waiting_consumer(sampler.id());
-            let consumer = status.consumers.iter().find(|consumer| consumer.name == waiting);
-            let records = consumer.map_or(0, |consumer| consumer.records);
-            meter.gauge(&names::SAMPLE_WAITING, &[("exporter", sampler.id())]).set(records as f64);
-        }
         for outlet in self.outlets.iter().filter(|outlet| !outlet.is_memory_outlet()) {
             let consumer = status.consumers.iter().find(|consumer| consumer.name == *outlet.id());
             let labels = [("exporter", &**outlet.id())];
-            let age =
-                consumer.and_then(|consumer| consumer.oldest).map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
+            let age_of = |consumer: Option<&ConsumerStatus>| consumer?.oldest.map(|oldest| now.since(oldest));
+            let mut age = age_of(consumer).unwrap_or_default();
+            if let Some(sampler) = self.samplers.iter().find(|sampler| sampler.id() == outlet.id()) {
+                let waiting = waiting_consumer(outlet.id());
+                let undecided = status.consumers.iter().find(|consumer| consumer.name == waiting);
+                meter.gauge(&names::SAMPLE_WAITING, &labels).set(undecided.map_or(0, |all| all.records) as f64);
+                // What waits longer than it may is late, as what the back end does not take.
+                age = age.max(age_of(undecided).unwrap_or_default().saturating_sub(sampler.longest_wait()));
+            }
             let in_memory = self.delivery.memory_queue(outlet.id()).map_or(0, |queue| queue.clients().0 as u64);
             let waiting = consumer.map_or(0, |consumer| consumer.records) + in_memory;
             meter.gauge(&names::QUEUE_SIZE, &labels).set(waiting as f64);
             meter.gauge(&names::QUEUE_CAPACITY, &labels).set(status.capacity(consumer) as f64);
-            meter.gauge(&names::QUEUE_AGE, &labels).set(age);
+            meter.gauge(&names::QUEUE_AGE, &labels).set(age.as_secs_f64());
         }
     }
 }

@@ -14,7 +14,7 @@ fn plan(pipelines: Vec<PipelinePlan>) -> EnginePlan {
         limits: EngineLimits::default(),
         other_state: Vec::new(),
         effects_consumers: Vec::new(),
-        run_fates: None,
+        sample_states: None,
     }
 }
 

@@ -1,16 +1,16 @@
-//! [`Sampler`]: decides which spans and log records one exporter gets: all of the runs that a rule keeps, and a share
-//! of the others, whose items say how many they stand for. Items wait in the spool, for a consumer of their own, until
-//! their run is decided: at once if a rule keeps it, otherwise when the run is over, at the latest after the `wait`
-//! of [`SampleRules`]. What is sent is committed again for the exporter, and only then leaves the waiting records; a
-//! crash between the two sends it twice. A batch with several runs is split first, so that none waits for another.
-//! The wait is measured by the monotonic clock from when a record is read, less the age that it has by the wall clock.
-//! Whose runs there are is known to the crate `history`; metrics never wait; `route` makes the waiting copies.
+//! [`Sampler`]: decides which spans and log records an exporter gets: all items of runs that a rule keeps, and a weighted
+//! share of the rest. Undecided items are spool records of a separate consumer. A run is decided when a rule keeps it,
+//! when it is over, or after `wait`. Invariant: a sampler commits a record for the exporter before it marks the waiting
+//! record as done, so a crash duplicates items and never loses them. Batches of several runs are split first. Deadlines
+//! use the monotonic clock, less the record's age when it is read. Run states come from the crate `history`; `route`
+//! gives records to the waiting consumer.
 
 mod decide;
 pub mod rules;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod weight;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,18 +33,19 @@ use super::spool::{
     RecordKind, RecordSeq, Spool, SpoolReadError, SpoolRecord, StoredRecord, Transaction, bytes_to_reserve,
 };
 
-use decide::{Decision, Lot};
-use rules::{RunFates, SampleRules, SampleUnit, waiting_consumer};
+use decide::{Decision, UnitState};
+use rules::{RunSampleStates, SampleRules, SampleUnit, waiting_consumer};
 use unit::{bucket, units_of};
 
-/// A run is taken to be over when its end was seen and nothing of it came for this long: late items may change it.
-const SETTLE: Duration = Duration::from_secs(30);
-/// Shortest time between two rounds of decisions. A round that takes long is followed by a longer pause.
-const ROUND_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest and longest time between two rounds of decisions. If states of runs take long to find, it is longer.
+const ROUND_INTERVAL: Duration = Duration::from_secs(2);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 const PAUSE_FACTOR: u32 = 20;
+/// A batch with more items is not split: each part takes time for all items.
+const MAX_SPLIT_ITEMS: usize = 16_384;
 /// Maximum number of units that wait, about 60 MB: beyond it the oldest are decided by what is known.
 const MAX_UNITS: usize = 250_000;
-/// Maximum number and bytes of records in memory.
+/// Maximum number and bytes of records in one read or one round of commits.
 const MAX_RECORDS: usize = 256;
 const MAX_BYTES: usize = 8 << 20;
 
@@ -53,19 +54,19 @@ pub struct Sampler {
     exporter: Arc<str>,
     waiting: Arc<str>,
     rules: Arc<SampleRules>,
-    runs: Arc<dyn RunFates>,
+    runs: Arc<dyn RunSampleStates>,
     spool: Arc<Spool>,
     offload: Arc<dyn Offload>,
     clock: Arc<dyn Clock>,
     /// Items of kept runs, of the share, and left out.
     counters: [Counter; 3],
-    read_failures: Counter,
-    room: Mutex<WaitingRoom>,
+    failures: Counter,
+    undecided: Mutex<UndecidedRecords>,
 }
 
-/// The waiting records, and of which runs they are.
+/// Undecided records, by position and by unit.
 #[derive(Default)]
-struct WaitingRoom {
+struct UndecidedRecords {
     /// Position of the last record read.
     read: Option<RecordSeq>,
     records: BTreeMap<RecordSeq, WaitingRecord>,
@@ -82,7 +83,7 @@ struct WaitingRecord {
     deadline: Duration,
 }
 
-impl WaitingRoom {
+impl UndecidedRecords {
     fn add(&mut self, seq: RecordSeq, record: WaitingRecord, units: BTreeSet<SampleUnit>, now: Duration) {
         let shared = units.into_iter().map(|unit| {
             let known = self.units.get_key_value(&unit).map(|(known, _)| Arc::clone(known));
@@ -99,10 +100,20 @@ impl WaitingRoom {
         self.units.len() > MAX_UNITS
     }
 
-    /// Lets the oldest records wait no longer, as many as are too many.
+    /// Makes the oldest records due of the account with most units, until no more than [`MAX_UNITS`] wait.
     fn expire_excess(&mut self, now: Duration) {
         let mut excess = self.units.len().saturating_sub(MAX_UNITS);
-        for record in self.records.values_mut() {
+        if excess == 0 {
+            return;
+        }
+        let mut counts: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
+        self.units.keys().for_each(|unit| *counts.entry(&unit.account).or_default() += 1);
+        let Some(fullest) = counts.into_iter().max_by_key(|(_, count)| *count).map(|(account, _)| account.clone())
+        else {
+            return;
+        };
+        let is_of_fullest = |record: &&mut WaitingRecord| record.units.iter().any(|unit| unit.account == fullest);
+        for record in self.records.values_mut().filter(is_of_fullest) {
             if excess == 0 {
                 return;
             }
@@ -132,12 +143,12 @@ struct DecidedRecord {
 }
 
 impl DecidedRecord {
-    fn is_left_out(&self) -> bool {
-        self.decisions.values().all(|decision| *decision == Decision::LeaveOut)
+    fn is_all(&self, wanted: Decision) -> bool {
+        self.decisions.values().all(|decision| *decision == wanted)
     }
 }
 
-/// What takes the place of a waiting record, once it is committed.
+/// The records that replace a waiting one; none if all its items are left out.
 struct Replacement {
     of: RecordSeq,
     account: Arc<str>,
@@ -151,7 +162,7 @@ impl Sampler {
     pub fn new(
         exporter: &Arc<str>,
         rules: Arc<SampleRules>,
-        runs: Arc<dyn RunFates>,
+        runs: Arc<dyn RunSampleStates>,
         context: &OutletContext,
     ) -> Arc<Self> {
         let count =
@@ -165,8 +176,8 @@ impl Sampler {
             offload: Arc::clone(&context.offload),
             clock: Arc::clone(&context.clock),
             counters: ["kept", "share", "left_out"].map(count),
-            read_failures: context.meter.counter(&names::READ_FAILURES, &[("exporter", exporter)]),
-            room: Mutex::default(),
+            failures: context.meter.counter(&names::READ_FAILURES, &[("exporter", exporter)]),
+            undecided: Mutex::default(),
         })
     }
 
@@ -175,162 +186,241 @@ impl Sampler {
         &self.exporter
     }
 
+    /// The longest time that an item waits if nothing is wrong.
+    pub fn longest_wait(&self) -> Duration {
+        self.rules.wait + self.settle() + MAX_PAUSE
+    }
+
     /// Decides until `stop` turns true; what is undecided then stays in the spool.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        *self.room.lock() = WaitingRoom::default();
+        *self.undecided.lock() = UndecidedRecords::default();
         while !*stop.borrow() {
-            let began = self.clock.monotonic();
-            self.do_round(&stop).await;
-            let took = self.clock.monotonic().saturating_sub(began);
+            let looked_up = self.do_round(&stop).await;
             tokio::select! {
                 biased;
                 // A dropped sender also means stop.
                 _ = stop.wait_for(|stop| *stop) => return,
-                () = self.clock.sleep(ROUND_INTERVAL.max(took * PAUSE_FACTOR)) => {}
+                () = self.clock.sleep((looked_up * PAUSE_FACTOR).clamp(ROUND_INTERVAL, MAX_PAUSE)) => {}
             }
         }
     }
 
-    /// Reads what came since, then decides about all that waits.
-    async fn do_round(self: &Arc<Self>, stop: &watch::Receiver<bool>) {
+    /// Reads new records, then decides about all that wait. Returns how long the states of runs took to find.
+    async fn do_round(self: &Arc<Self>, stop: &watch::Receiver<bool>) -> Duration {
         let is_going = || !*stop.borrow();
-        while is_going() && !self.room.lock().is_full() {
-            let sampler = Arc::clone(self);
-            let read = offload(&*self.offload, "sample", move || sampler.read_new()).await;
-            let Some(Some(splits)) = read else { break };
+        while is_going()
+            && !self.undecided.lock().is_full()
+            && let Some(splits) = self.offload(Self::read_new).await.flatten()
+        {
             self.commit_all(splits).await;
         }
-        let sampler = Arc::clone(self);
-        let ready = offload(&*self.offload, "sample", move || sampler.find_ready()).await;
-        let mut ready = ready.unwrap_or_default().into_iter().peekable();
-        while ready.peek().is_some() && is_going() {
-            let (mut part, mut bytes) = (Vec::new(), 0);
-            while part.len() < MAX_RECORDS
-                && let Some(decided) = ready.next_if(|next| part.is_empty() || bytes + next.bytes <= MAX_BYTES)
-            {
+        let Some((ready, looked_up)) = self.offload(Self::find_ready).await else { return Duration::ZERO };
+        // Those that need no room come first: they make room for the others.
+        let Some(mut mixed) = self.offload(move |sampler| sampler.settle_whole(ready)).await else { return looked_up };
+        while !mixed.is_empty() && is_going() {
+            let mut bytes = 0;
+            let is_within = |decided: &&DecidedRecord| {
+                let is_within = bytes == 0 || bytes + decided.bytes <= MAX_BYTES;
                 bytes += decided.bytes;
-                part.push(decided);
-            }
-            let sampler = Arc::clone(self);
-            let replace = offload(&*self.offload, "sample", move || sampler.replace_all(part)).await;
-            if !self.commit_all(replace.unwrap_or_default()).await {
-                return;
-            }
+                is_within
+            };
+            let rest = mixed.split_off(mixed.iter().take(MAX_RECORDS).take_while(is_within).count());
+            let part = std::mem::replace(&mut mixed, rest);
+            let replacements = self.offload(move |sampler| sampler.replace_all(part)).await;
+            self.commit_all(replacements.unwrap_or_default()).await;
         }
+        looked_up
     }
 
-    /// Commits replacements, and marks what they replace as done. Returns false if one could not be committed: its
-    /// record then waits for another round.
-    async fn commit_all(self: &Arc<Self>, replacements: Vec<Replacement>) -> bool {
+    /// Does disk and CPU work. `None`: it ended without a result, and is repeated in the next round.
+    async fn offload<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce(&Self) -> T + Send + 'static) -> Option<T> {
+        let sampler = Arc::clone(self);
+        let done = offload(&*self.offload, "sample", move || work(&sampler)).await;
+        if done.is_none() {
+            self.failures.increment(1);
+        }
+        done
+    }
+
+    /// Commits replacements, and marks what they replace as done. What can't be committed waits for another round.
+    async fn commit_all(self: &Arc<Self>, replacements: Vec<Replacement>) {
         let commits: Vec<_> = replacements.into_iter().map(|replacement| self.commit(replacement)).collect();
-        let (all, mut done) = (commits.len(), Vec::new());
+        let mut done = Vec::new();
         for (of, counts, committed) in commits {
             if committed.await.unwrap_or(false) {
-                self.counters.iter().zip(counts).for_each(|(counter, items)| counter.increment(items));
+                self.count(counts);
                 done.push(of);
             }
         }
-        let (sampler, seqs) = (Arc::clone(self), done.clone());
-        let mark = move || sampler.spool.mark_done_and_write(&sampler.waiting, &seqs);
-        if !done.is_empty() && offload(&*self.offload, "done", mark).await.is_none() {
-            self.spool.mark_done(&self.waiting, &done);
+        if !done.is_empty() {
+            self.offload(move |sampler| sampler.finish(&done)).await;
         }
-        let mut room = self.room.lock();
-        done.iter().for_each(|seq| room.remove(*seq));
-        done.len() == all
     }
 
-    /// Reads records that came since, and splits those with runs that are to wait apart. `None`: there are no more.
+    fn count(&self, items: [u64; 3]) {
+        self.counters.iter().zip(items).for_each(|(counter, items)| counter.increment(items));
+    }
+
+    /// Marks waiting records as done.
+    fn finish(&self, seqs: &[RecordSeq]) {
+        self.spool.mark_done_and_write(&self.waiting, seqs);
+        let mut undecided = self.undecided.lock();
+        seqs.iter().for_each(|seq| undecided.remove(*seq));
+    }
+
+    /// Reads new records. Returns the replacements of those that must be split; `None`: there are no new ones.
     fn read_new(&self) -> Option<Vec<Replacement>> {
-        let after = self.room.lock().read;
-        let read = self.spool.read(&self.waiting, after, MAX_BYTES, MAX_RECORDS);
-        let records = self.or_report(read).filter(|records| !records.is_empty())?;
-        let (mut room, mut splits) = (self.room.lock(), Vec::new());
-        for StoredRecord { seq, account, body, committed, .. } in records {
-            room.read = Some(seq);
-            // What can't be read is never sent, as in an outlet, and held until it is dropped.
-            let Some((label, payload)) = parse(&body) else { continue };
-            let item_units = units_of(&account, &payload);
-            let buckets: BTreeSet<usize> = item_units.iter().map(bucket).collect();
-            if buckets.len() > 1 {
-                let part = |wanted: usize| {
-                    let is_wanted = |item: usize| item_units.get(item).is_some_and(|unit| bucket(unit) == wanted);
-                    forward_record(&self.waiting, &label, &payload.subset(&is_wanted))
-                };
-                if let Some(records) = buckets.into_iter().map(part).collect() {
-                    splits.push(Replacement { of: seq, account, records, counts: [0; 3] });
-                }
+        let after = self.undecided.lock().read;
+        let records = match self.spool.read(&self.waiting, after, MAX_BYTES, MAX_RECORDS) {
+            Ok(records) if records.is_empty() => return None,
+            Ok(records) => records,
+            Err(error) => {
+                self.report(&error);
+                let SpoolReadError::Damaged(seq) = error else { return None };
+                self.undecided.lock().read = Some(seq);
+                return Some(Vec::new());
             }
+        };
+        let mut splits = Vec::new();
+        for record in records {
+            let seq = record.seq;
             let now = self.clock.monotonic();
-            let age = self.clock.now().since(committed).min(self.rules.wait);
-            let record = WaitingRecord {
+            let age = self.clock.now().since(record.committed);
+            let mut undecided = self.undecided.lock();
+            undecided.read = Some(seq);
+            let Some((label, payload)) = parse(&record.body) else {
+                drop(undecided);
+                self.report(&"a waiting record can't be parsed; it stays in the spool until it is dropped");
+                continue;
+            };
+            let units = units_of(&record.account, &payload);
+            splits.extend(self.split(&record, (&label, &payload), &units));
+            let waiting = WaitingRecord {
                 units: Vec::new(),
                 items: payload.item_count() as u64,
-                bytes: body.len(),
-                committed,
-                deadline: now + self.rules.wait.saturating_sub(age),
+                bytes: record.body.len(),
+                committed: record.committed,
+                deadline: now + self.rules.wait.saturating_sub(age).max(self.settle()),
             };
-            room.add(seq, record, item_units.into_iter().collect(), now);
+            undecided.add(seq, waiting, units.into_iter().collect(), now);
         }
         Some(splits)
     }
 
-    /// All records whose units are decided.
-    fn find_ready(&self) -> Vec<DecidedRecord> {
+    /// The parts of a record whose units are to wait apart. `None`: it stays whole, because there is one part only, or
+    /// because what the parts repeat (resources, scopes) would take too much room.
+    fn split(
+        &self,
+        record: &StoredRecord,
+        (label, payload): (&ForwardLabel, &Payload),
+        units: &[SampleUnit],
+    ) -> Option<Replacement> {
+        let of_items: Vec<usize> = units.iter().map(bucket).collect();
+        let buckets: BTreeSet<usize> = of_items.iter().copied().collect();
+        if buckets.len() < 2 || units.len() > MAX_SPLIT_ITEMS {
+            return None;
+        }
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        for bucket in buckets {
+            let part = payload.subset(&|item| of_items.get(item) == Some(&bucket));
+            let part = forward_record(&self.waiting, label, &part)?;
+            bytes += part.body.len();
+            if bytes > record.body.len().saturating_mul(2) {
+                return None;
+            }
+            records.push(part);
+        }
+        let account = Arc::clone(&record.account);
+        Some(Replacement { of: record.seq, account, records, counts: [0; 3] })
+    }
+
+    /// How long no item of a unit must be read before its run counts as over.
+    fn settle(&self) -> Duration {
+        self.runs.settle().min(self.rules.wait)
+    }
+
+    /// All records whose units are decided, and how long the states of runs took to find.
+    fn find_ready(&self) -> (Vec<DecidedRecord>, Duration) {
         let (units, latest, oldest) = {
-            let room = self.room.lock();
-            let units = room.units.iter().map(|(unit, (_, latest))| (Arc::clone(unit), *latest));
+            let undecided = self.undecided.lock();
+            let units = undecided.units.iter().map(|(unit, (_, latest))| (Arc::clone(unit), *latest));
             let (units, latest): (Vec<_>, Vec<_>) = units.unzip();
-            (units, latest, room.records.values().map(|record| record.committed).min())
+            (units, latest, undecided.records.values().map(|record| record.committed).min())
         };
-        let Some(oldest) = oldest else { return Vec::new() };
-        let heard_since = UnixNanos(oldest.0.saturating_sub(SETTLE.as_nanos() as u64));
-        let fates = self.runs.fates(&units, &self.rules.keep, heard_since);
-        let (now, settle) = (self.clock.monotonic(), SETTLE.min(self.rules.wait));
-        let lots: HashMap<Arc<SampleUnit>, Lot> = (units.into_iter().zip(latest).zip(fates))
-            .map(|((unit, latest), fate)| {
-                let lot = Lot::new(&unit, fate.as_ref(), now.saturating_sub(latest) >= settle);
-                (unit, lot)
-            })
+        let Some(oldest) = oldest else { return Default::default() };
+        let began = self.clock.monotonic();
+        // A part of a split record has the time of the split.
+        let margin = self.rules.wait + self.settle();
+        let active_since = UnixNanos(oldest.0.saturating_sub(u64::try_from(margin.as_nanos()).unwrap_or(u64::MAX)));
+        let found = self.runs.find_states(&units, &self.rules.keep, active_since);
+        let (now, settle) = (self.clock.monotonic(), self.settle());
+        let states: HashMap<Arc<SampleUnit>, UnitState> = (units.into_iter().zip(latest).zip(found))
+            .map(|((unit, latest), found)| (unit, UnitState::new(found, now.saturating_sub(latest) >= settle)))
             .collect();
-        let mut room = self.room.lock();
-        room.expire_excess(now);
-        let decided = room.records.iter().filter_map(|(seq, record)| {
-            let decide = |unit: &Arc<SampleUnit>| lots.get(unit)?.decide(self.rules.others, record.deadline <= now);
+        let mut undecided = self.undecided.lock();
+        undecided.expire_excess(now);
+        let decided = undecided.records.iter().filter_map(|(seq, record)| {
+            let decide = |unit: &Arc<SampleUnit>| match unit.is_anonymous() {
+                true => UnitState::of_record(seq.0).decide(self.rules.others, true),
+                false => states.get(unit)?.decide(self.rules.others, record.deadline <= now),
+            };
             let decisions: Option<Vec<Decision>> = record.units.iter().map(decide).collect();
             let decisions = record.units.iter().cloned().zip(decisions?).collect();
             Some(DecidedRecord { seq: *seq, items: record.items, bytes: record.bytes, decisions })
         });
-        decided.collect()
+        (decided.collect(), now.saturating_sub(began))
     }
 
-    /// What takes the place of decided records. Of those that are left out nothing is read.
+    /// Drops the records all of whose items are left out, and gives the exporter those all of whose items are kept.
+    /// Neither is read again, and neither needs room. Returns the others.
+    fn settle_whole(&self, decided: Vec<DecidedRecord>) -> Vec<DecidedRecord> {
+        let (mut left_out, mut is_any_moved) = (Vec::new(), false);
+        let mut mixed = Vec::new();
+        for record in decided {
+            if record.is_all(Decision::LeaveOut) {
+                self.count([0, 0, record.items]);
+                left_out.push(record.seq);
+            } else if !record.is_all(Decision::Keep) {
+                mixed.push(record);
+            } else {
+                // `false`: an operator dropped or moved it meanwhile.
+                let is_moved = self.spool.transfer_record(&self.waiting, &self.exporter, record.seq);
+                self.count([if is_moved { record.items } else { 0 }, 0, 0]);
+                is_any_moved |= is_moved;
+                self.undecided.lock().remove(record.seq);
+            }
+        }
+        self.finish(&left_out);
+        if is_any_moved {
+            self.spool.announce_moves(&self.exporter);
+        }
+        mixed
+    }
+
+    /// The replacements of decided records.
     fn replace_all(&self, decided: Vec<DecidedRecord>) -> Vec<Replacement> {
-        let (left_out, wanted): (Vec<_>, Vec<_>) = decided.into_iter().partition(DecidedRecord::is_left_out);
-        let seqs: Vec<RecordSeq> = wanted.iter().map(|decided| decided.seq).collect();
-        let left_out = left_out.into_iter().map(|DecidedRecord { seq, items, .. }| Replacement {
-            of: seq,
-            account: "".into(),
-            records: Vec::new(),
-            counts: [0, 0, items],
-        });
-        let mut replacements: Vec<Replacement> = left_out.collect();
-        let Some(records) = self.or_report(self.spool.read_positions(&self.waiting, &seqs)) else {
-            return replacements;
+        let seqs: Vec<RecordSeq> = decided.iter().map(|decided| decided.seq).collect();
+        let records = match self.spool.read_positions(&self.waiting, &seqs) {
+            Ok(records) => records,
+            Err(error) => {
+                self.report(&error);
+                return Vec::new();
+            }
         };
-        let mut wanted: HashMap<RecordSeq, DecidedRecord> =
-            wanted.into_iter().map(|decided| (decided.seq, decided)).collect();
+        let mut decided: HashMap<RecordSeq, DecidedRecord> =
+            decided.into_iter().map(|decided| (decided.seq, decided)).collect();
+        let mut replacements = Vec::new();
         for record in records {
-            let decided = wanted.remove(&record.seq);
+            let decided = decided.remove(&record.seq);
             replacements.extend(decided.and_then(|decided| self.replace(&record, &decided.decisions)));
         }
         // An operator dropped or moved the others meanwhile.
-        let mut room = self.room.lock();
-        wanted.into_keys().for_each(|seq| room.remove(seq));
+        let mut undecided = self.undecided.lock();
+        decided.into_keys().for_each(|seq| undecided.remove(seq));
         replacements
     }
 
-    /// What takes the place of a decided record.
+    /// The replacement of a decided record.
     fn replace(&self, record: &StoredRecord, decisions: &HashMap<Arc<SampleUnit>, Decision>) -> Option<Replacement> {
         let (label, payload) = parse(&record.body)?;
         let of_item = |unit: &SampleUnit| decisions.get(unit).copied().unwrap_or(Decision::LeaveOut);
@@ -339,23 +429,20 @@ impl Sampler {
         let counts = [Decision::Keep, Decision::Share, Decision::LeaveOut].map(count);
         let mut sent = payload.subset(&|item| decisions.get(item).is_some_and(|it| *it != Decision::LeaveOut));
         for (node, _) in payload.items().zip(&decisions).filter(|(_, decision)| **decision == Decision::Share) {
-            decide::stamp_weight(&mut sent, node, self.rules.others);
+            weight::multiply(&mut sent, node, self.rules.others);
         }
-        let sent = forward_record(&self.exporter, &label, &sent)?;
-        Some(Replacement { of: record.seq, account: Arc::clone(&record.account), records: vec![sent], counts })
+        let records = vec![forward_record(&self.exporter, &label, &sent)?];
+        Some(Replacement { of: record.seq, account: Arc::clone(&record.account), records, counts })
     }
 
     /// Queues a replacement. The last value says whether it was committed.
     fn commit(&self, replacement: Replacement) -> (RecordSeq, [u64; 3], oneshot::Receiver<bool>) {
         let Replacement { of, account, records, counts } = replacement;
         let (sender, committed) = oneshot::channel();
-        if records.is_empty() {
-            let _ = sender.send(true);
-            return (of, counts, committed);
-        }
         let bytes: usize = records.iter().map(|record| record.body.len()).sum();
-        // Without room the sender is dropped, and the record stays where it is.
-        if let Ok(reservation) = self.spool.reserve_to_prepare(bytes_to_reserve(records.len(), bytes as u64)) {
+        // If the spool is full, dropping `sender` leaves the waiting record for the next round: what is left out makes
+        // room first, and reserved room belongs to the vault.
+        if let Ok(reservation) = self.spool.reserve(bytes_to_reserve(records.len(), bytes as u64)) {
             let on_commit = Box::new(move |result: Result<&[_], Reason>| {
                 let _ = sender.send(result.is_ok());
             });
@@ -364,13 +451,10 @@ impl Sampler {
         (of, counts, committed)
     }
 
-    fn or_report<T>(&self, read: Result<T, SpoolReadError>) -> Option<T> {
-        let report = |error: &SpoolReadError| {
-            self.read_failures.increment(1);
-            let exporter = &*self.exporter;
-            tracing::error!(exporter, %error, "waiting records can't be read from the spool; tollgate will retry");
-        };
-        read.inspect_err(report).ok()
+    fn report(&self, problem: &dyn std::fmt::Display) {
+        self.failures.increment(1);
+        let exporter = &*self.exporter;
+        tracing::error!(exporter, %problem, "what waits for the decision of `sample` can't be read");
     }
 }
 

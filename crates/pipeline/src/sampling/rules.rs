@@ -1,4 +1,4 @@
-//! [`SampleRules`]: which runs an exporter gets; [`SampleUnit`]: items that are decided together; [`RunFates`]: what is
+//! [`SampleRules`]: which runs an exporter gets; [`SampleUnit`]: items that are decided together; [`RunSampleStates`]: what is
 //! known of their runs. `sampling` decides, the crate `exporters` reads the rules, the crate `history` knows runs.
 
 use std::sync::Arc;
@@ -54,29 +54,43 @@ pub struct SampleUnit {
     pub trace: Box<str>,
 }
 
-/// What is known of a unit's run.
+/// The state of a unit's runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RunFate {
+pub struct RunSampleState {
+    /// The unit has a run.
+    pub is_known: bool,
     /// A rule keeps it.
     pub is_kept: bool,
     /// Its end was seen.
     pub is_over: bool,
-    /// A number that all items of the run share, evenly distributed.
-    pub lot: u64,
+    /// The same number for all items of the run, or of a trace without a run. Evenly distributed, and senders can't
+    /// foresee it.
+    pub hash: u64,
 }
 
-/// Knows runs.
-pub trait RunFates: Send + Sync {
-    /// For each unit what is known of its run under these rules; `None`: no run is known. A run may be left out if
-    /// nothing was heard of it after `since`. Takes milliseconds, so call it off the async threads.
-    fn fates(&self, units: &[Arc<SampleUnit>], rules: &[KeepRule], since: UnixNanos) -> Vec<Option<RunFate>>;
+/// Finds the runs of units.
+pub trait RunSampleStates: Send + Sync {
+    /// The state of each unit under these rules. A run may be left out if nothing was heard of it after `since`. Takes
+    /// milliseconds, so call it off the async threads.
+    fn find_states(&self, units: &[Arc<SampleUnit>], rules: &[KeepRule], since: UnixNanos) -> Vec<RunSampleState>;
+    /// How long after its last item the state of a run that is over can still change.
+    fn settle(&self) -> Duration;
 }
 
 impl SampleUnit {
-    /// As [`RunFate::lot`], for items whose run is not known: all items of a trace share it.
-    pub(super) fn lot(&self) -> u64 {
-        let name = if self.trace.is_empty() { &self.run } else { &self.trace };
-        let digest = Sha256::digest_list(&[&*self.account, name]);
-        digest.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    /// Decides which items stay together when a batch is split: those of a trace.
+    pub(super) fn hash(&self) -> u64 {
+        hash_names(&[&self.account, if self.trace.is_empty() { &self.run } else { &self.trace }])
     }
+
+    /// Whether it names neither run nor trace: unlike the items of other units, its items have nothing in common.
+    pub(super) fn is_anonymous(&self) -> bool {
+        self.run.is_empty() && self.trace.is_empty()
+    }
+}
+
+/// The first 64 bits of the SHA-256 of these names.
+pub(super) fn hash_names(names: &[&str]) -> u64 {
+    let digest = Sha256::digest_list(names);
+    digest.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }

@@ -14,7 +14,7 @@ const BUCKETS: u64 = 64;
 
 /// Which record of a split batch the unit's items are in.
 pub(super) fn bucket(unit: &SampleUnit) -> usize {
-    usize::try_from(unit.lot() % BUCKETS).unwrap_or(0)
+    usize::try_from(unit.hash() % BUCKETS).unwrap_or(0)
 }
 
 /// The unit of each item.

@@ -16,7 +16,7 @@ use crate::checkpoint::{CheckpointContext, CheckpointStore};
 use crate::engine::{Engine, EngineContext};
 use crate::forward_label::ForwardLabel;
 use crate::inquiry::ErrandRunner;
-use crate::sampling::rules::RunFates;
+use crate::sampling::rules::RunSampleStates;
 use crate::spool::{CommitStep, Committer, Spool, SpoolKey, SpoolSettings, StoredRecord};
 use crate::{
     BytePermit, ClientIdentity, Disk, EngineLimits, EnginePlan, Exporter, Outcome, OutletSettings, PipelinePlan,
@@ -58,8 +58,8 @@ pub struct Parts {
     /// See [`EnginePlan::other_state`] and [`EnginePlan::effects_consumers`].
     pub other_state: Vec<Arc<dyn Processor>>,
     pub effects_consumers: Vec<Arc<str>>,
-    /// See [`EnginePlan::run_fates`].
-    pub run_fates: Option<Arc<dyn RunFates>>,
+    /// See [`EnginePlan::sample_states`].
+    pub sample_states: Option<Arc<dyn RunSampleStates>>,
 }
 
 impl Parts {
@@ -85,7 +85,7 @@ impl Parts {
             keys: vec![SpoolKey::from_bytes([3; 32])],
             other_state: Vec::new(),
             effects_consumers: Vec::new(),
-            run_fates: None,
+            sample_states: None,
         }
     }
 
@@ -107,7 +107,7 @@ impl Parts {
             limits: EngineLimits::default(),
             other_state: self.other_state,
             effects_consumers: self.effects_consumers,
-            run_fates: self.run_fates,
+            sample_states: self.sample_states,
         };
         let exporters = plan.exporters();
         let mut outlets: HashMap<_, _> =

@@ -239,12 +239,12 @@ metrics_table! {
     OFFERED_DROPPED = "tollgate_exporter_offered_dropped_batches_total", MetricKind::Counter;
     /// Requests whose answer waits for a back end's verdict (`ack: delivered`).
     ANSWERS_WAITING = "tollgate_answers_waiting", MetricKind::Gauge;
-    /// Age of the oldest waiting batch, in seconds (label: exporter).
+    /// Age of the oldest waiting batch, in seconds; with `sample` also by how much a decision is late (label: exporter).
     QUEUE_AGE = "tollgate_exporter_queue_oldest_seconds", MetricKind::Gauge;
     /// Attempts that failed and will be retried (labels: exporter, reason).
     RETRIES = "tollgate_exporter_retries_total", MetricKind::Counter;
-    /// Spans and log records that `sample` decided about (labels: exporter; decision: `kept` = a rule keeps the run,
-    /// `share` = sent for others too, `left_out`).
+    /// Spans and log records about which `sample` decided (labels: exporter; decision: `kept` = sent because of `keep` or
+    /// `others: 1`, `share` = sent with `SampleRate`, `left_out`).
     SAMPLED_ITEMS = "tollgate_exporter_sampled_items_total", MetricKind::Counter;
     /// Batches that wait until `sample` decides about their runs (label: exporter).
     SAMPLE_WAITING = "tollgate_exporter_sample_waiting_batches", MetricKind::Gauge;

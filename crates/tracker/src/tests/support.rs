@@ -111,7 +111,7 @@ impl AskRuns for Arc<RunTracker> {
     }
 }
 
-fn ids() -> Arc<PlainIds> {
+pub(super) fn ids() -> Arc<PlainIds> {
     Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("key".into()))))
 }
 
