@@ -31,7 +31,7 @@ impl EventTable {
 }
 
 /// How a field becomes an attribute.
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FieldForm {
     #[default]

@@ -159,6 +159,9 @@ impl SpanAttributes {
             if let Some(value) = read_field(event, rule) {
                 self.add(&rule.attribute, value);
                 self.used.push(&rule.field);
+                if rule.form == FieldForm::AssistantMessage {
+                    self.add_length("response", &event.text(&rule.field).unwrap_or_default());
+                }
             }
         }
         let length_key = match shape.ends {
@@ -174,8 +177,7 @@ impl SpanAttributes {
         if shape.begins == Some(Interval::Turn)
             && let Some(prompt) = event.text("prompt")
         {
-            self.add_count("prompt.char_length", prompt.chars().count());
-            self.add_count("prompt.word_count", prompt.split_whitespace().count());
+            self.add_length("prompt", &prompt);
         }
         if shape.span.starts_with("claude_code.tool")
             && let Some(tool) = event.text("tool_name")
@@ -198,6 +200,12 @@ impl SpanAttributes {
 
     fn add_count(&mut self, key: &str, count: usize) {
         self.add(key, Value::IntValue(i64::try_from(count).unwrap_or(i64::MAX)));
+    }
+
+    /// The length of a text, which itself is content.
+    fn add_length(&mut self, what: &str, text: &str) {
+        self.add_count(&format!("{what}.char_length"), text.chars().count());
+        self.add_count(&format!("{what}.word_count"), text.split_whitespace().count());
     }
 
     /// A tool of an MCP server is named `mcp__SERVER__TOOL`.
