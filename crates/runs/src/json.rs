@@ -89,7 +89,7 @@ pub fn totals(totals: &RunTotals) -> Value {
         };
         models.iter().map(|(name, one)| (name.clone(), model_json(one))).collect()
     };
-    json!({
+    let mut value = json!({
         "iterations": totals.iterations,
         "model_calls": totals.calls(),
         "failed_model_calls": totals.failed_calls,
@@ -115,7 +115,17 @@ pub fn totals(totals: &RunTotals) -> Value {
         "read_write_ratio": if totals.writes == 0 { Value::Null } else { json!(totals.reads as f64 / totals.writes as f64) },
         "model_changes": totals.model_changes,
         "other_tenants": models_json(&totals.other_tenants),
-    })
+    });
+    let [added, removed, characters, words] = totals.work.counts();
+    if let Value::Object(fields) = &mut value {
+        if (added, removed) != (0, 0) {
+            fields.extend([("lines_added".into(), added.into()), ("lines_removed".into(), removed.into())]);
+        }
+        if (characters, words) != (0, 0) {
+            fields.insert("summary".into(), json!({"characters": characters, "words": words}));
+        }
+    }
+    value
 }
 
 fn step(step: &RunStep) -> Value {

@@ -28,7 +28,7 @@ pub use key::{digest, run_key};
 pub use record::{FirstRuns, LargestFirst, RunRecord, decode_run, encode_run};
 pub use sums::{InvestigationStats, RunSums, UsageSum};
 pub use totals::{
-    CountsByNames, ModelTotals, OTHER, RunTotals, ToolTotals, UNATTRIBUTED, UNKNOWN, combine_buckets,
+    CountsByNames, ModelTotals, OTHER, RunTotals, RunWork, ToolTotals, UNATTRIBUTED, UNKNOWN, combine_buckets,
     total_input_tokens,
 };
 pub use view::{

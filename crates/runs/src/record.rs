@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::totals::{ModelTotals, ToolTotals, unstored_amounts};
+use super::totals::{ModelTotals, RunWork, ToolTotals, unstored_amounts};
 use super::view::{RunJudgement, RunPeaks, RunState, RunView};
 
 /// The stored form of a view taken at `now`, without maxima and judgement. Later times are those of a clock that is
@@ -20,8 +20,8 @@ pub fn encode_run(view: &RunView, now: u64) -> Vec<u8> {
     };
     let (start, peaks, judgement) = (view.start.min(now), RunPeaks::default(), RunJudgement::default());
     let stored = RunView { start, last, peaks, judgement, ..view.clone() };
-    // Not in a view's own stored form: the first two, and at the end, where older forms end, what plans cover and what
-    // caching saved. Without plans and caching there is nothing at the end.
+    // Not in a view's own stored form: the first two, and at the end, where older forms end, what plans cover, what
+    // caching saved, and the work. If all of it is nothing, nothing is at the end.
     let amounts: Vec<i128> = stored.totals.clone().unstored_mut().map(|atto| *atto).collect();
     let bytes = postcard::to_allocvec(&(&view.operation, &view.continues, stored)).unwrap_or_default();
     let has_amounts = !bytes.is_empty() && amounts.iter().any(|atto| *atto != 0);
@@ -89,6 +89,9 @@ pub struct RunRecord<'a> {
     pub other_tenants: Vec<(&'a str, ModelTotals)>,
     _peaks: RunPeaks,
     _judgement: RunJudgement,
+    /// What edits changed, and the length of the last message.
+    #[serde(skip)]
+    pub work: RunWork,
 }
 
 impl<'a> RunRecord<'a> {
@@ -96,7 +99,7 @@ impl<'a> RunRecord<'a> {
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
         let (mut record, amounts) = postcard::take_from_bytes::<Self>(bytes).ok()?;
         let parts = record.models.iter_mut().chain(&mut record.other_tenants).map(|(_, part)| part);
-        set_amounts(amounts, unstored_amounts(parts))?;
+        set_amounts(amounts, unstored_amounts(parts, &mut record.work))?;
         Some(Self { bytes, ..record })
     }
 

@@ -144,10 +144,43 @@ fn a_record_tells_what_is_covered() {
     // the form before savings ends with what plans cover, of each model and other tenant
     let before: Vec<i128> = view.totals.clone().unstored_mut().map(|atto| *atto).collect();
     let end = postcard::to_allocvec(&before).unwrap();
-    let covered = postcard::to_allocvec(&before[..before.len() / 2]).unwrap();
+    let parts = view.totals.models.len() + view.totals.other_tenants.len();
+    let covered = postcard::to_allocvec(&before[..parts]).unwrap();
     let former = [&bytes[..bytes.len() - end.len()], &covered].concat();
     let record = RunRecord::decode(&former).unwrap();
     assert_eq!((record.total().payable(), record.total().saved_atto_usd), (50, 0));
+}
+
+/// The work is read from the end of a stored form; forms from before it end earlier: then it is nothing. It is shown if
+/// there is any; a session's last message is that of its last run.
+#[test]
+fn a_record_tells_the_work() {
+    let mut view = testing::runs::ended("run", 3, 50);
+    let shown = |totals: &RunTotals| {
+        let value = json::totals(totals);
+        ["lines_added", "lines_removed", "summary"].map(|field| value.get(field).cloned())
+    };
+    let without = encode_run(&view, testing::runs::NOW);
+    assert_eq!(shown(&view.totals), [None, None, None]);
+    view.totals.work = RunWork { lines: [0, 30], summary: [7, 1_234, 210] };
+    let bytes = encode_run(&view, testing::runs::NOW);
+    let record = RunRecord::decode(&bytes).unwrap();
+    assert!(record.work == view.totals.work && decode_run(&bytes) == Some(view.clone()));
+    let length = json!({"characters": 1234, "words": 210});
+    assert_eq!(shown(&view.totals), [Some(json!(0)), Some(json!(30)), Some(length)]);
+    // what plans cover and what caching saved of the one model, and no work
+    let former = [&*without, &postcard::to_allocvec(&[20_i128, 5].as_slice()).unwrap()].concat();
+    for bytes in [&former, &without] {
+        let (record, view) = (RunRecord::decode(bytes).unwrap(), decode_run(bytes).unwrap());
+        assert!(record.work == RunWork::default() && view.totals.work == RunWork::default());
+    }
+    assert_eq!(RunRecord::decode(&former).unwrap().total().saved_atto_usd, 5);
+    let other = RunWork { lines: [120, i128::MAX], summary: [8, 9, 1] };
+    let [mut there, mut back] = [view.totals.work, other];
+    there.add(&other);
+    back.add(&view.totals.work);
+    assert!(there == back && there == RunWork { lines: [120, i128::MAX], summary: [8, 9, 1] });
+    assert_eq!(there.counts(), [120, 0, 9, 1], "no number of lines");
 }
 
 /// Of the runs of a scan, the first by rank are kept, of equal ones those that came first; all are counted.

@@ -61,6 +61,29 @@ pub struct ModelTotals {
     pub no_usage: u64,
 }
 
+/// What edits changed, and the length of the agent's last message. Stored among amounts of money, so of their type.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunWork {
+    /// Lines that edits added, and lines that they removed.
+    pub lines: [i128; 2],
+    /// Of the last message: its time (unix ns), characters and words. The greatest is the last one.
+    pub summary: [i128; 3],
+}
+
+impl RunWork {
+    /// Adds other edits; of the two messages the last one stays.
+    pub fn add(&mut self, other: &Self) {
+        self.lines.iter_mut().zip(other.lines).for_each(|(lines, more)| *lines = lines.saturating_add(more));
+        self.summary = self.summary.max(other.summary);
+    }
+
+    /// Lines added and removed, characters and words of the last message.
+    pub fn counts(&self) -> [u64; 4] {
+        let ([added, removed], [_, characters, words]) = (self.lines, self.summary);
+        [added, removed, characters, words].map(|count| u64::try_from(count).unwrap_or(0))
+    }
+}
+
 /// Names that occurred together, and how often.
 pub type CountsByNames<const N: usize> = BTreeMap<[String; N], u64>;
 
@@ -97,6 +120,9 @@ pub struct RunTotals {
     pub model_changes: u64,
     /// The part of calls that belong to another tenant than the run's, or to none ([`UNATTRIBUTED`]).
     pub other_tenants: BTreeMap<String, ModelTotals>,
+    /// Stored at the end of a run's record.
+    #[serde(skip)]
+    pub work: RunWork,
 }
 
 impl ModelTotals {
@@ -190,9 +216,9 @@ impl RunTotals {
         self.total().saved_atto_usd
     }
 
-    /// The amounts that the stored form lacks, of each model and then of each other tenant.
+    /// The amounts that the stored form lacks, of each model and then of each other tenant, then the work.
     pub fn unstored_mut(&mut self) -> impl Iterator<Item = &mut i128> {
-        unstored_amounts(self.models.values_mut().chain(self.other_tenants.values_mut()))
+        unstored_amounts(self.models.values_mut().chain(self.other_tenants.values_mut()), &mut self.work)
     }
 
     /// Answered calls that are not in the cost.
@@ -257,6 +283,7 @@ impl RunTotals {
         self.reads += other.reads;
         self.writes += other.writes;
         self.model_changes += other.model_changes;
+        self.work.add(&other.work);
     }
 
     /// Adds the sum of several calls of a model.
@@ -295,14 +322,15 @@ impl RunTotals {
     }
 }
 
-/// The amounts that the stored form of parts lacks: what plans cover of each, after which older lists end, then what
-/// caching saved of each.
+/// The amounts that the stored form of parts lacks: what plans cover of each, then what caching saved of each, then the
+/// work. Older lists end after one of these.
 pub(super) fn unstored_amounts<'p>(
     parts: impl Iterator<Item = &'p mut ModelTotals>,
+    RunWork { lines, summary }: &'p mut RunWork,
 ) -> impl Iterator<Item = &'p mut i128> {
     let (covered, saved): (Vec<_>, Vec<_>) =
         parts.map(|part| (&mut part.covered_atto_usd, &mut part.saved_atto_usd)).unzip();
-    covered.into_iter().chain(saved)
+    covered.into_iter().chain(saved).chain(lines).chain(summary)
 }
 
 fn name_or_unknown(name: &str) -> &str {
