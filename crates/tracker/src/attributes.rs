@@ -7,11 +7,14 @@ use otlp::{Attribute, NodeId, NodeKind, Payload, TextField, Value, VerdictBit};
 use runs::{AnnotatorKind, EvaluationScore, MAX_SCORES, OutcomeVerdict, RunJudgement, RunOutcome};
 
 use super::config::Settings;
+use super::observation::ItemWork;
 
 /// Maximum size of a text that is read, bytes.
 const MAX_LABEL_BYTES: usize = 128;
 /// Larger numbers are not accepted as measures: added to a sum of doubles they would swallow all other values.
 const MAX_MEASURE: f64 = 1e15;
+/// Larger counts of lines, characters or words are not read.
+const MAX_WORK: u32 = 10_000_000;
 /// The event of the semantic conventions that carries a score.
 const EVALUATION_EVENT: &str = "gen_ai.evaluation.result";
 /// The keys of that event begin with this.
@@ -37,6 +40,7 @@ pub(super) struct ItemAttributes<'p> {
     pub(super) fallback_reason: Option<&'p str>,
     pub(super) denied: bool,
     pub(super) attempts: u16,
+    pub(super) work: ItemWork,
     /// With their positions in the settings.
     pub(super) measures: Vec<(usize, f64)>,
     /// Number of invalid measures: negative, not finite, or too large.
@@ -78,6 +82,11 @@ fn as_number(value: Value<'_>) -> Option<f64> {
         Value::Double(number) => Some(number),
         _ => None,
     }
+}
+
+fn as_work(value: Value<'_>) -> u32 {
+    let Value::Int(count) = value else { return 0 };
+    u32::try_from(count).ok().filter(|count| *count <= MAX_WORK).unwrap_or(0)
 }
 
 impl<'p> ResourceAttributes<'p> {
@@ -173,6 +182,10 @@ impl<'p> ItemAttributes<'p> {
             "attempt" | "gen_ai.request.attempt" | "llm.request.attempt" if is_no_label() => {
                 self.attempts = within(0.0, 255.0).map_or(0, |number| number as u16);
             }
+            "edit.lines_added" if is_no_label() => self.work.lines_added = as_work(value),
+            "edit.lines_removed" if is_no_label() => self.work.lines_removed = as_work(value),
+            "response.char_length" if is_no_label() => self.work.characters = as_work(value),
+            "response.word_count" if is_no_label() => self.work.words = as_work(value),
             "permission.denied" if is_no_label() => self.denied = value.as_bool() == Some(true),
             "agent.confidence" | "agent.outcome.confidence" if is_no_label() => self.confidence = within(0.0, 1.0),
             "agent.resolution_seconds" | "agent.outcome.resolution_seconds" if is_no_label() => {

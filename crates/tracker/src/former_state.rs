@@ -69,7 +69,7 @@ impl From<FormerGroup> for ItemGroup {
         });
         let marks = former.marks.map(|(kind, record)| {
             let [_finish, tenant, feature, model, error] = record.detail;
-            record.with(MarkedEvent { kind, tenant, feature, model, error })
+            record.with(MarkedEvent { kind, tenant, feature, model, error, summary: <_>::default() })
         });
         let FormerGroup { account, keys, names, nodes, calls, tools, received, touched, batch, .. } = former;
         let FormerGroup { unfinished_runs, named_runs, has_trouble, .. } = former;

@@ -243,9 +243,12 @@ impl ItemGroup {
         if let Some(tool) = &item.tool {
             let tool_span = flag::IS_TOOL_CALL | flag::SPAN;
             let (name, alias) = if flags & tool_span == tool_span { (tool_name, 0) } else { (0, tool_name) };
-            self.add_tool(tool.key, place.with(ToolCall { name, alias, error, denial_source, args: tool.args }));
+            let (args, lines) = (tool.args, [item.work.lines_added, item.work.lines_removed]);
+            self.add_tool(tool.key, place.with(ToolCall { name, alias, error, denial_source, args, lines }));
         }
-        let event = |kind| MarkedEvent { kind, tenant, feature, model: mark_model, error };
+        let length = [item.work.characters, item.work.words];
+        let summary = if length == [0; 2] { (0, [0; 2]) } else { (end, length) };
+        let event = |kind| MarkedEvent { kind, tenant, feature, model: mark_model, error, summary };
         let has_room = self.marks.len() < MAX_ITEMS;
         if item.mark != mark::NONE && has_room {
             self.add_mark(mark_key(item), place.with(event(item.mark)));
@@ -270,6 +273,7 @@ impl ItemGroup {
                 _ => &mut sums.tool.ok,
             };
             *outcome += 1;
+            sums.work.lines = [item.work.lines_added, item.work.lines_removed].map(i128::from);
         }
         let position = TracePosition { trace, ..TracePosition::default() };
         let flags = item.flags & flag::COVERED;
@@ -298,18 +302,32 @@ impl ItemGroup {
         ends
     }
 
-    /// What caching saved of each call and sum, which their stored forms lack; empty if it is nothing.
-    pub(super) fn savings(&self) -> Vec<i128> {
+    /// What the stored forms of records lack: what caching saved of each call and sum, where older lists end, then the
+    /// lines of tool calls and sums and the lengths of last messages. Empty if all of it is nothing.
+    pub(super) fn unstored(&self) -> Vec<i128> {
         let calls = self.calls.values().map(|call| call.saved.amount());
-        let saved: Vec<i128> = calls.chain(self.summed.values().map(|sums| sums.model.saved_atto_usd)).collect();
-        if saved.iter().all(|saved| *saved == 0) { Vec::new() } else { saved }
+        let saved = calls.chain(self.summed.values().map(|sums| sums.model.saved_atto_usd));
+        let lines = self.tools.values().flat_map(|tool| tool.lines.map(i128::from));
+        let lines = lines.chain(self.summed.values().flat_map(|sums| sums.work.lines));
+        let summaries = self.marks.values().flat_map(|mark| {
+            let (at, [characters, words]) = mark.summary;
+            [at.into(), characters.into(), words.into()]
+        });
+        let unstored: Vec<i128> = saved.chain(lines).chain(summaries).collect();
+        if unstored.iter().all(|amount| *amount == 0) { Vec::new() } else { unstored }
     }
 
-    /// Sets what [`Self::savings`] returned.
-    pub(super) fn set_savings(&mut self, saved: Vec<i128>) {
-        let mut saved = saved.into_iter();
-        self.calls.values_mut().zip(&mut saved).for_each(|(call, saved)| call.detail.saved = saved.into());
-        self.summed.values_mut().zip(saved).for_each(|(sums, saved)| sums.detail.model.saved_atto_usd = saved);
+    /// Sets what [`Self::unstored`] returned.
+    pub(super) fn set_unstored(&mut self, unstored: Vec<i128>) {
+        fn next<N: TryFrom<i128> + Default>(unstored: &mut impl Iterator<Item = i128>) -> N {
+            unstored.next().and_then(|amount| amount.try_into().ok()).unwrap_or_default()
+        }
+        let from = &mut unstored.into_iter();
+        self.calls.values_mut().for_each(|call| call.detail.saved = next::<i128>(from).into());
+        self.summed.values_mut().for_each(|sums| sums.detail.model.saved_atto_usd = next(from));
+        self.tools.values_mut().for_each(|tool| tool.detail.lines = [next(from), next(from)]);
+        self.summed.values_mut().for_each(|sums| sums.detail.work.lines = [next(from), next(from)]);
+        self.marks.values_mut().for_each(|mark| mark.detail.summary = (next(from), [next(from), next(from)]));
     }
 
     /// The item's tool call, as all its records so far report it.

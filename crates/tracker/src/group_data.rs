@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use runs::{ModelTotals, RunOwner, ToolTotals};
+use runs::{ModelTotals, RunOwner, RunWork, ToolTotals};
 use serde::{Deserialize, Serialize};
 
 use super::observation::{Attribution, trouble};
@@ -152,6 +152,9 @@ pub(super) struct ToolCall {
     pub(super) denial_source: u16,
     /// Keyed digest of the arguments; 0 = unknown.
     pub(super) args: u64,
+    /// Lines that it added and removed. In the stored form they are at the end of the checkpoint.
+    #[serde(skip)]
+    pub(super) lines: [u32; 2],
 }
 
 /// An agent, turn or session started, ended or failed.
@@ -164,6 +167,9 @@ pub(super) struct MarkedEvent {
     /// See [`super::observation::ObservedItem::model`].
     pub(super) model: u16,
     pub(super) error: u16,
+    /// Of a turn's last message: its time, characters and words. Stored as [`ToolCall::lines`].
+    #[serde(skip)]
+    pub(super) summary: (u64, [u32; 2]),
 }
 
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
@@ -176,6 +182,9 @@ pub(super) struct CallSums {
     pub(super) failed_calls: u64,
     pub(super) model: ModelTotals,
     pub(super) tool: ToolTotals,
+    /// Stored as [`ToolCall::lines`].
+    #[serde(skip)]
+    pub(super) work: RunWork,
 }
 
 /// A run that is not over, as history reads it.
@@ -271,7 +280,8 @@ impl RecordDetail for ToolCall {
     }
 
     fn complete(self, other: Self, first: impl Fn(u16, u16) -> u16) -> Self {
-        Self { args: self.args.max(other.args), ..choose_names(self, other, first) }
+        let (args, lines) = (self.args.max(other.args), self.lines.max(other.lines));
+        Self { args, lines, ..choose_names(self, other, first) }
     }
 }
 
@@ -281,7 +291,8 @@ impl RecordDetail for MarkedEvent {
     }
 
     fn complete(self, other: Self, first: impl Fn(u16, u16) -> u16) -> Self {
-        Self { kind: self.kind.max(other.kind), ..choose_names(self, other, first) }
+        let (kind, summary) = (self.kind.max(other.kind), self.summary.max(other.summary));
+        Self { kind, summary, ..choose_names(self, other, first) }
     }
 }
 
@@ -296,6 +307,7 @@ impl RecordDetail for CallSums {
         self.failed_calls += other.failed_calls;
         self.model.add(&other.model);
         self.tool.add(&other.tool);
+        self.work.add(&other.work);
         self
     }
 }

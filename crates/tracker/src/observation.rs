@@ -146,6 +146,18 @@ pub(super) struct ObservedItem {
     pub(super) sub_agent: u64,
     pub(super) call: Option<ObservedModelCall>,
     pub(super) tool: Option<ObservedToolCall>,
+    /// In the stored form it is at the end of the batch.
+    #[serde(skip)]
+    pub(super) work: ItemWork,
+}
+
+/// What the edit of a tool call changed, or how long the last message of a turn is.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ItemWork {
+    pub(super) lines_added: u32,
+    pub(super) lines_removed: u32,
+    pub(super) characters: u32,
+    pub(super) words: u32,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -266,11 +278,16 @@ impl BatchObservation {
         let saved: Vec<(usize, i128)> = self.items.iter().enumerate().filter_map(saved).collect();
         let whose: Vec<[u32; 2]> = self.outcomes.iter().map(|outcome| outcome.whose).collect();
         let has_whose = whose.iter().any(|whose| *whose != [0; 2]);
-        if has_whose || !saved.is_empty() {
+        let work = self.items.iter().map(|item| item.work).enumerate();
+        let work: Vec<(usize, ItemWork)> = work.filter(|(_, work)| *work != ItemWork::default()).collect();
+        if has_whose || !saved.is_empty() || !work.is_empty() {
             put(&saved, &mut out);
         }
-        if has_whose {
+        if has_whose || !work.is_empty() {
             put(&whose, &mut out);
+        }
+        if !work.is_empty() {
+            put(&work, &mut out);
         }
         out
     }
@@ -286,6 +303,10 @@ impl BatchObservation {
         }
         let whose: Vec<[u32; 2]> = if rest.is_empty() { Vec::new() } else { take(&mut rest)? };
         batch.outcomes.iter_mut().zip(whose).for_each(|(outcome, whose)| outcome.whose = whose);
+        let work: Vec<(usize, ItemWork)> = if rest.is_empty() { Vec::new() } else { take(&mut rest)? };
+        for (at, work) in work {
+            batch.items.get_mut(at).into_iter().for_each(|item| item.work = work);
+        }
         rest.is_empty().then_some(batch)
     }
 

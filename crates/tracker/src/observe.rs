@@ -21,8 +21,8 @@ use super::config::Settings;
 use super::ends::{EarlyEnd, EndSpan};
 use super::finish_reason::has_word;
 use super::observation::{
-    Attribution, BatchObservation, ObservedItem, ObservedKey, ObservedMeasure, ObservedModelCall, ObservedOutcome,
-    ObservedToolCall, flag, is_observed, key_kind, mark, price_quality, span_place, trouble,
+    Attribution, BatchObservation, ItemWork, ObservedItem, ObservedKey, ObservedMeasure, ObservedModelCall,
+    ObservedOutcome, ObservedToolCall, flag, is_observed, key_kind, mark, price_quality, span_place, trouble,
 };
 use super::{args, finish_reason};
 
@@ -236,6 +236,7 @@ impl<'a> BatchReader<'a> {
             mark = mark::FAILURE;
         }
         let reports_event = call.is_some() || tool.is_some() || mark != mark::NONE;
+        let has_work = tool.is_some() || mark == mark::TURN_END;
         let iteration = item.iteration.and_then(|number| u32::try_from(number).ok());
         let call_flags = if call.is_some() { self.call_flags(item) } else { 0 };
         let more_flags =
@@ -258,6 +259,7 @@ impl<'a> BatchReader<'a> {
             sub_agent: item.sub_agent.as_deref().map_or(0, |id| digest(&["a", id])),
             call,
             tool,
+            work: if has_work { attributes.work } else { ItemWork::default() },
         }
     }
 

@@ -57,6 +57,7 @@ impl PairedTools {
             error: first_nonzero(span.error, log.error),
             denial_source: first_nonzero(span.denial_source, log.denial_source),
             args: first_nonzero(span.args, log.args),
+            lines: span.lines.max(log.lines),
             ..span.detail
         };
         let flags = span.flags | (log.flags & (flag::FAILED | flag::DENIED));

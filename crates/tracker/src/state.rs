@@ -392,7 +392,7 @@ impl TrackerState {
         put(&self.ended.unwritten(), out);
         self.continuations.save(out);
         put(&self.ledger.save(), out);
-        self.store.groups().for_each(|group| put(&group.savings(), out));
+        self.store.groups().for_each(|group| put(&group.unstored(), out));
         self.outbox.save_covered(out);
     }
 
@@ -424,7 +424,7 @@ impl TrackerState {
             state.ledger.restore(&take::<Vec<u8>>(from)?)?;
         }
         for group in groups.iter_mut().filter(|_| *version == VERSION) {
-            group.set_savings(take(from)?);
+            group.set_unstored(take(from)?);
         }
         if !from.is_empty() {
             state.outbox.load_covered(from)?;

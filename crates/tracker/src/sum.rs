@@ -4,7 +4,7 @@
 
 use foldhash::{HashMap, HashMapExt as _, HashSet};
 
-use runs::{ModelTotals, StepKind, ToolTotals, UNATTRIBUTED};
+use runs::{ModelTotals, RunWork, StepKind, ToolTotals, UNATTRIBUTED};
 
 use super::ends;
 use super::group::{ItemGroup, LifecycleMark, ModelCall, ModelCallRecord, SummedCalls, ToolCallRecord, TracePosition};
@@ -159,6 +159,7 @@ fn add_tool(
         return;
     }
     let failed = tool.flags & flag::FAILED != 0;
+    run.totals.work.add(&RunWork { lines: tool.lines.map(i128::from), ..RunWork::default() });
     let tool_totals = run.totals.tool(group.name(name));
     match (denied, failed) {
         (true, _) => tool_totals.denied += 1,
@@ -196,6 +197,9 @@ fn add_mark(
         *has_ended |= mark.flags & flag::ENDED != 0;
         *has_failed |= failed;
         run.succeeded |= mark.flags & flag::SUCCEEDED != 0;
+        let (at, [characters, words]) = mark.summary;
+        let summary = [at.into(), characters.into(), words.into()];
+        run.totals.work.add(&RunWork { summary, ..RunWork::default() });
     }
     if failed && (is_root || is_turn_end || mark.kind == mark::FAILURE) {
         run.totals.add_error(group.name(mark.error));
@@ -288,6 +292,7 @@ impl LatestCalls {
             self.tenants.entry((run_index, sum.tenant)).or_default().add(&model);
         }
         run.totals.iterations += sum.iterations;
+        run.totals.work.add(&sum.work);
     }
 
     /// If a run's calls have several tenants, the run gets the root's tenant (without a root, its trace's or session's)

@@ -21,3 +21,4 @@ mod support;
 mod told;
 mod truth;
 mod whose;
+mod work;
