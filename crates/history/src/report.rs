@@ -16,7 +16,7 @@ use super::figures::{FigureBuilder, TimeWindow, WindowFigures};
 use super::json::sums_json;
 use super::usage::CallsWithoutUsage;
 use runs::json::{SCHEMA, time};
-use runs::{FirstRuns, LargestFirst, RunRecord, RunView, UsageSum};
+use runs::{FirstRuns, LargestFirst, RunRecord, RunView, RunWork, UsageSum};
 
 /// Indexes of the span's name and of the issue in [`GROUPINGS`].
 const SPAN_NAME: usize = 4;
@@ -270,6 +270,7 @@ pub struct JiraComment {
 struct SessionWork {
     sum: UsageSum,
     writes: u64,
+    work: RunWork,
     /// First event, if known.
     start: Option<u64>,
     last: u64,
@@ -281,7 +282,8 @@ struct SessionWork {
 impl SessionWork {
     fn new() -> Self {
         let (most_expensive, planned) = (FirstRuns::new(1), FirstRuns::new(1));
-        Self { sum: UsageSum::default(), writes: 0, start: None, last: 0, most_expensive, planned }
+        let (sum, work) = (UsageSum::default(), RunWork::default());
+        Self { sum, writes: 0, work, start: None, last: 0, most_expensive, planned }
     }
 
     fn add(&mut self, run: &RunRecord<'_>) {
@@ -292,6 +294,7 @@ impl SessionWork {
         }
         self.sum.add(&sum);
         self.writes += run.writes;
+        self.work.add(&run.work);
         self.start = self.start.into_iter().chain(Some(run.start).filter(|start| *start != 0)).min();
         self.last = self.last.max(run.last);
     }
@@ -320,12 +323,13 @@ impl JiraComment {
             escape_jira(issue)
         );
         for (session, work) in sessions {
-            let SessionWork { sum, writes, start, last, most_expensive, planned } = work;
+            let SessionWork { sum, writes, work, start, last, most_expensive, planned } = work;
             let seconds = last.saturating_sub(start.unwrap_or(last)) / 1_000_000_000;
             let _ = writeln!(text, "* session: {}", escape_jira(&session));
             let _ = writeln!(text, "** tool calls: {} ({} failed)", sum.tool_calls, sum.tool_failures);
             let _ = writeln!(text, "** duration: {} min {} s", seconds / 60, seconds % 60);
             let _ = writeln!(text, "** edits: {writes} tool calls that change something");
+            write_work(&mut text, &work);
             let _ = writeln!(text, "** cost: {}", format_cost(&sum));
             if let Some(location) = planned.into_views().first().and_then(vault) {
                 let _ = writeln!(text, "** plan: the call of {PLAN_TOOL} in {location}");
@@ -339,6 +343,20 @@ impl JiraComment {
             }
         }
         Self { issue: issue.to_owned(), text, runs }
+    }
+}
+
+/// Lines changed and the length of the last message, as far as they are known.
+fn write_work(text: &mut String, work: &RunWork) {
+    let [added, removed, characters, words] = work.counts();
+    let shown = |count: u64| runs::amounts::format_count(count);
+    if (added, removed) != (0, 0) {
+        let _ = writeln!(text, "** lines: {} added, {} removed", shown(added), shown(removed));
+    }
+    if (characters, words) != (0, 0) {
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
+        let (characters, s) = (shown(characters), plural(characters));
+        let _ = writeln!(text, "** summary: {characters} character{s}, {} word{}", shown(words), plural(words));
     }
 }
 

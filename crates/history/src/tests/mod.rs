@@ -9,7 +9,7 @@ mod file;
 use crate::testing::view;
 use ::runs::RunState;
 use ::runs::testing::runs::{MINUTE, Made, NOW};
-use ::runs::{EndedRuns, RunDetail, RunStep, RunView, UNATTRIBUTED, run_key};
+use ::runs::{EndedRuns, RunDetail, RunStep, RunTotals, RunView, RunWork, UNATTRIBUTED, run_key};
 use kernel::rng::{Rng, SystemRng};
 use pipeline::spool::SpoolKey;
 
@@ -376,11 +376,15 @@ fn markdown_means_nothing() {
 /// The comment has the data for the ticket, by session.
 #[test]
 fn the_ticket_is_told() {
-    let view = view("a", 10, 2, RunState::Ended, Some("acme"), 25 * 10_i128.pow(16));
+    let mut view = view("a", 10, 2, RunState::Ended, Some("acme"), 25 * 10_i128.pow(16));
+    view.totals.work = RunWork { lines: [1_100, 10], summary: [1, 5_000, 900] };
     let mut planned = RunView { session: view.session.clone(), ..self::view("b", 5, 1, RunState::Ended, None, 1) };
     planned.totals.tool("ExitPlanMode").ok = 1;
     planned.totals.tools.remove("Bash");
-    let board = board(&[view, planned]);
+    planned.totals.work = RunWork { lines: [20, 20], summary: [2, 1_234, 1] };
+    let idle = RunView { run: "c".into(), session: "idle".into(), issue: Some("OPS-3".into()), ..planned.clone() };
+    let idle = RunView { totals: RunTotals::default(), ..idle };
+    let board = board(&[view, planned, idle]);
     let link = |run: &RunView| Some(format!("https://back.example/trace/{}", run.run));
     let vault = |run: &RunView| Some(format!("s3://audit-logs/{}/", run.run));
     let comment = JiraComment::for_issue("OPS-1", (&board, 0), &link, &vault);
@@ -389,6 +393,8 @@ fn the_ticket_is_told() {
         "tollgate: 2 agent runs in 1 session for OPS-1",
         "session: session-of-a",
         "tool calls: 5 (1 failed)",
+        "** lines: 1,120 added, 30 removed\n",
+        "** summary: 1,234 characters, 1 word\n",
         "duration: 7 min 0 s",
         "cost: 0.250000000000000001 USD",
         "plan: the call of ExitPlanMode in s3://audit-logs/b/",
@@ -397,6 +403,8 @@ fn the_ticket_is_told() {
     ] {
         assert!(comment.text.contains(part), "{part}: {}", comment.text);
     }
+    let idle = JiraComment::for_issue("OPS-3", (&board, 0), &link, &vault).text;
+    assert!(idle.contains("session: idle") && !idle.contains("lines:") && !idle.contains("summary:"), "{idle}");
     assert_eq!(JiraComment::for_issue("OPS-2", (&board, 0), &link, &vault).runs, 0);
 }
 
