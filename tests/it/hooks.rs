@@ -100,6 +100,10 @@ async fn hooks_alone_make_runs() {
     let totals = &runs[0]["totals"];
     let found = [&totals["tool_calls"], &totals["sub_agents"], &totals["model_calls"], &totals["cost_usd"]];
     assert_eq!(found, [&json!(3), &json!(1), &json!(0), &json!("0")], "{totals}");
+    // the length of the last message, which itself is in the vault
+    assert_eq!(totals["summary"], json!({"characters": 47, "words": 3}), "{totals}");
+    let lengths = ["response.char_length", "response.word_count"].map(|key| outbound.matches(key).count());
+    assert_eq!(lengths, [3, 3], "of two turns and a sub-agent");
     assert!(!outbound.contains("CANARY"), "no content leaves");
 }
 
