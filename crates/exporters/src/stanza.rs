@@ -90,8 +90,7 @@ macro_rules! remote_config {
                 /// Which attributes of tollgate's own are sent: `all` (default), or `essential`, those by which cost is
                 /// added up, and by which a run and its content are found.
                 pub stamps: $crate::Stamps,
-                /// Sends every run that a `keep` rule matches and a share of the others, marked with `SampleRate`; only for
-                /// back ends that multiply by it.
+                /// Sends every run that a `keep` rule matches and a share of the others, marked with `SampleRate`.
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub sample: Option<$crate::sample::SampleConfig>,
                 /// `third_party` (default) sends only stripped and redacted telemetry; `internal` sends everything.

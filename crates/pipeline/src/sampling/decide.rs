@@ -1,6 +1,6 @@
-//! The decision about a unit. An item's weight is 1 divided by its probability of being sent, so weighted sums are right
-//! on average: 1 for kept runs, N for a share of one in N. The hash depends on the unit's identity alone, so the share
-//! is unbiased.
+//! The decision about a unit. An item's weight is 1 divided by its probability of being sent, so weighted sums are
+//! right on average: 1 for kept runs, N for a share of one in N. The hash depends on the unit's identity alone, so the
+//! share is unbiased.
 
 use super::rules::{RunSampleState, hash_names};
 

@@ -33,7 +33,9 @@ fn run(rig: &mut Rig, seconds: u64) {
     let stop = watch::Sender::new(false);
     let outlet = Arc::clone(&rig.engine.outlets[0]).run(stop.subscribe());
     let sampler = Arc::clone(&rig.engine.samplers[0]).run(stop.subscribe());
-    rig.run(Duration::from_secs(seconds), async { drop(tokio::join!(outlet, sampler)) });
+    rig.run(Duration::from_secs(seconds), async {
+        tokio::join!(outlet, sampler);
+    });
 }
 
 /// What waits for a decision counts as pending: `max_pending` bounds it.

@@ -26,6 +26,5 @@ fn read_rate(value: &Value<'_>) -> i64 {
         Value::Str(text) => text.parse().unwrap_or(1.0),
         _ => 1.0,
     };
-    // `max` first: it replaces NaN.
-    rate.max(1.0).min(MAX_RATE).round() as i64
+    if rate.is_nan() { 1 } else { rate.clamp(1.0, MAX_RATE).round() as i64 }
 }
