@@ -1,9 +1,9 @@
 //! [`Sampler`]: decides which spans and log records an exporter gets: all items of runs that a rule keeps, and a
 //! weighted share of the rest. Undecided items are spool records of a separate consumer. A run is decided when a rule
 //! keeps it, when it is over, or after `wait`. Invariant: a sampler commits a record for the exporter before it marks
-//! the waiting record as done, so a crash duplicates items and never loses them. Batches of several runs are split first. Deadlines
-//! use the monotonic clock, less the record's age when it is read. Run states come from the crate `history`; `route`
-//! gives records to the waiting consumer.
+//! the waiting record as done, so a crash duplicates items and never loses them. Batches of several runs are split
+//! first. Deadlines use the monotonic clock, less the record's age when it is read. Run states come from the crate
+//! `history`; `route` gives records to the waiting consumer.
 
 mod decide;
 pub mod rules;

@@ -1,5 +1,5 @@
-//! [`SampleRules`]: which runs an exporter gets; [`SampleUnit`]: items that are decided together; [`RunSampleStates`]: what is
-//! known of their runs. `sampling` decides, the crate `exporters` reads the rules, the crate `history` knows runs.
+//! [`SampleRules`]: which runs an exporter gets; [`SampleUnit`]: items that are decided together; [`RunSampleStates`]:
+//! finds their runs. `sampling` decides, the crate `exporters` reads the rules, the crate `history` knows runs.
 
 use std::sync::Arc;
 use std::time::Duration;

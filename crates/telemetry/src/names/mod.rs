@@ -239,7 +239,7 @@ metrics_table! {
     OFFERED_DROPPED = "tollgate_exporter_offered_dropped_batches_total", MetricKind::Counter;
     /// Requests whose answer waits for a back end's verdict (`ack: delivered`).
     ANSWERS_WAITING = "tollgate_answers_waiting", MetricKind::Gauge;
-    /// Age of the oldest waiting batch, in seconds; with `sample` also by how much a decision is late (label: exporter).
+    /// Age of the oldest waiting batch, in seconds; with `sample` also how late a decision is (label: exporter).
     QUEUE_AGE = "tollgate_exporter_queue_oldest_seconds", MetricKind::Gauge;
     /// Attempts that failed and will be retried (labels: exporter, reason).
     RETRIES = "tollgate_exporter_retries_total", MetricKind::Counter;
