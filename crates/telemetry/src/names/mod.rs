@@ -243,8 +243,8 @@ metrics_table! {
     QUEUE_AGE = "tollgate_exporter_queue_oldest_seconds", MetricKind::Gauge;
     /// Attempts that failed and will be retried (labels: exporter, reason).
     RETRIES = "tollgate_exporter_retries_total", MetricKind::Counter;
-    /// Spans and log records about which `sample` decided (labels: exporter; decision: `kept` = sent because of `keep` or
-    /// `others: 1`, `share` = sent with `SampleRate`, `left_out`).
+    /// Spans and log records about which `sample` decided (labels: exporter; decision: `kept` = sent because of `keep`
+    /// or `others: 1`, `share` = sent with `SampleRate`, `left_out`).
     SAMPLED_ITEMS = "tollgate_exporter_sampled_items_total", MetricKind::Counter;
     /// Batches that wait until `sample` decides about their runs (label: exporter).
     SAMPLE_WAITING = "tollgate_exporter_sample_waiting_batches", MetricKind::Gauge;
