@@ -252,12 +252,8 @@ impl GatewayAssembler<'_> {
         let build_connector = |component| self.build_connector(component, &valid.pipelines, &processors, &inlet);
         background_tasks.extend(valid.connectors.into_iter().filter_map(build_connector));
         let has_pages = self.history_setup.has_admin_port;
-        let samples = plan
-            .pipelines
-            .iter()
-            .flat_map(|pipeline| &pipeline.exporters)
-            .any(|exporter| outlets.get(exporter.id()).is_some_and(|outlet| outlet.sample.is_some()));
-        let keeps_history = has_pages || samples;
+        let samples = |exporter: &Arc<dyn Exporter>| outlets.get(exporter.id()).is_some_and(|it| it.sample.is_some());
+        let keeps_history = has_pages || plan.exporters().iter().any(samples);
         background_tasks.extend(keeps_history.then(|| self.history_setup.build_recorder(self.resources, runs)));
         background_tasks.extend(alert_sender.map(AlertSender::into_task));
         Ok(GatewayComponents { plan, outlets, consumers, destinations, background_tasks, listeners, inlet })

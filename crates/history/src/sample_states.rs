@@ -21,7 +21,7 @@ pub struct BoardSampleStates {
     pub settle: Duration,
 }
 
-/// The runs to find in one account, and what was found.
+/// The runs of one account to find, each with its state once found.
 #[derive(Default)]
 struct WantedRuns<'u> {
     by_run: HashMap<&'u str, Option<RunSampleState>>,

@@ -22,6 +22,8 @@ const CLEAR_AFTER: Duration = Duration::from_secs(10);
 /// The `max_pending` of one exporter.
 pub(super) struct PendingBound {
     pub(super) exporter: Arc<str>,
+    /// The consumer that holds what waits for the exporter's sampler.
+    pub(super) undecided: Arc<str>,
     pub(super) limit: u64,
     pub(super) on_full: OnFullAction,
     refusal_text: PendingFullText,
@@ -39,6 +41,7 @@ impl PendingBound {
         gauge.set(0.0);
         Self {
             exporter: Arc::clone(exporter),
+            undecided: waiting_consumer(exporter),
             limit,
             on_full,
             refusal_text: PendingFullText::for_exporter(exporter),
@@ -55,7 +58,7 @@ impl PendingBound {
     /// Compares the pending bytes with the bound, and logs if the state begins or ends. Returns the reason to refuse a
     /// batch for this exporter, if there is one.
     pub(super) fn check_bound(&self, spool: &Spool, now: Duration) -> Option<Reason> {
-        let bytes = spool.pending_bytes(&self.exporter) + spool.pending_bytes(&waiting_consumer(&self.exporter));
+        let bytes = spool.pending_bytes(&self.exporter) + spool.pending_bytes(&self.undecided);
         let is_full = bytes >= self.limit;
         let mut last_reached = self.last_reached.lock();
         let (begins, ends) = match *last_reached {

@@ -19,7 +19,7 @@ use super::outcome::{Outcome, PendingFullText, Reason, final_answer, join_result
 use super::plan::{AckMode, LONGEST_ANSWER_WAIT, MAX_WAITING_ANSWERS, OutletSettings};
 use super::receipt::Receipt;
 use super::route::BatchProduct;
-use super::sampling::rules::{exporter_of, waiting_consumer};
+use super::sampling::rules::exporter_of;
 use super::spool::{RecordSeq, Spool};
 
 mod bounds;
@@ -197,9 +197,9 @@ impl DeliveryTracker {
 
     /// Drops the oldest data beyond the bound of each exporter with `on_full: expire`.
     pub fn expire(&self, spool: &Spool) {
-        for PendingBound { exporter, limit, .. } in self.bounds.iter().filter(|bound| !bound.is_refusing()) {
-            let waiting = limit.saturating_sub(spool.pending_bytes(exporter));
-            let expired = spool.expire(exporter, *limit) + spool.expire(&waiting_consumer(exporter), waiting);
+        for PendingBound { exporter, undecided, limit, .. } in self.bounds.iter().filter(|bound| !bound.is_refusing()) {
+            let undecided_limit = limit.saturating_sub(spool.pending_bytes(exporter));
+            let expired = spool.expire(exporter, *limit) + spool.expire(undecided, undecided_limit);
             if expired > 0 {
                 self.meter.counter(&names::EXPIRED, &[("exporter", exporter)]).increment(expired);
                 tracing::warn!(

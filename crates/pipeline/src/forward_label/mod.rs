@@ -59,6 +59,13 @@ impl ForwardLabel {
         body.push(VERSION);
     }
 
+    /// The body of a record: these OTLP bytes, then this label.
+    pub fn attach_to(&self, mut otlp: Vec<u8>) -> Vec<u8> {
+        otlp.reserve_exact(Self::max_size(&self.pipeline));
+        self.append_to(&mut otlp);
+        otlp
+    }
+
     /// Upper bound of a label's bytes for this pipeline.
     pub fn max_size(pipeline: &str) -> usize {
         // Three lengths, pipeline, exporter, reason, then the label's length and version.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::forward_label::ForwardLabel;
 use crate::outcome::Reason;
@@ -56,9 +56,7 @@ impl Outlet {
             pipeline: parcel.pipeline.clone(),
             refused: Some((self.id().to_string(), reason)),
         };
-        let mut body = Vec::with_capacity(piece.body.len() + ForwardLabel::max_size(&label.pipeline));
-        piece.body.parts().iter().for_each(|part| body.extend_from_slice(part));
-        label.append_to(&mut body);
+        let body = label.attach_to(piece.body.parts().concat());
         if !self.store_body(&parcel.account, body.into(), accepts_others).await {
             return false;
         }
@@ -96,12 +94,7 @@ impl Outlet {
         }
         let record = SpoolRecord { kind: RecordKind::Forward, holders: Arc::new([QUARANTINE.into()]), body };
         let transaction = Transaction { account: Arc::clone(account), records: vec![record] };
-        let (sender, committed) = oneshot::channel();
-        let on_commit = Box::new(move |result: Result<&[_], Reason>| {
-            let _ = sender.send(result.is_ok());
-        });
-        self.shared.spool.enqueue(transaction, reservation, on_commit);
-        committed.await.unwrap_or(false)
+        self.shared.spool.enqueue_awaited(transaction, reservation).await.unwrap_or(false)
     }
 
     /// Whether the quarantine may take `added` more bytes. If the back end accepts other data, the oldest items are

@@ -239,9 +239,7 @@ impl PipelineEnd {
 
 impl ForwardCopy {
     fn new(holders: HolderIds, encoded: otlp::EncodedRequest, label: &ForwardLabel) -> Self {
-        let mut body = encoded.bytes;
-        body.reserve_exact(ForwardLabel::max_size(&label.pipeline));
-        label.append_to(&mut body);
+        let body = label.attach_to(encoded.bytes);
         Self { holders, body, slots: encoded.slots, signal: label.signal, items: label.items }
     }
 

@@ -27,7 +27,6 @@ use telemetry::{Counter, names};
 
 use super::forward_label::ForwardLabel;
 use super::offload::{Offload, offload};
-use super::outcome::Reason;
 use super::outlet::OutletContext;
 use super::spool::{
     RecordKind, RecordSeq, Spool, SpoolReadError, SpoolRecord, StoredRecord, Transaction, bytes_to_reserve,
@@ -43,7 +42,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(10);
 const PAUSE_FACTOR: u32 = 20;
 /// A batch with more items is not split: each part takes time for all items.
 const MAX_SPLIT_ITEMS: usize = 16_384;
-/// Maximum number of units that wait, about 60 MB: beyond it the oldest are decided by what is known.
+/// Maximum number of undecided units, about 60 MB. Beyond it, the oldest are decided before their runs are over.
 const MAX_UNITS: usize = 250_000;
 /// Maximum number and bytes of records in one read or one round of commits.
 const MAX_RECORDS: usize = 256;
@@ -191,7 +190,7 @@ impl Sampler {
         self.rules.wait + self.settle() + MAX_PAUSE
     }
 
-    /// Decides until `stop` turns true; what is undecided then stays in the spool.
+    /// Makes decisions until `stop` turns true. Undecided records stay in the spool.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         *self.undecided.lock() = UndecidedRecords::default();
         while !*stop.borrow() {
@@ -242,9 +241,9 @@ impl Sampler {
         done
     }
 
-    /// Commits replacements, and marks what they replace as done. What can't be committed waits for another round.
+    /// Commits replacements, and then marks the replaced records as done. The other records wait for the next round.
     async fn commit_all(self: &Arc<Self>, replacements: Vec<Replacement>) {
-        let commits: Vec<_> = replacements.into_iter().map(|replacement| self.commit(replacement)).collect();
+        let commits: Vec<_> = replacements.into_iter().filter_map(|replacement| self.commit(replacement)).collect();
         let mut done = Vec::new();
         for (of, counts, committed) in commits {
             if committed.await.unwrap_or(false) {
@@ -283,8 +282,7 @@ impl Sampler {
         };
         let mut splits = Vec::new();
         for record in records {
-            let seq = record.seq;
-            let now = self.clock.monotonic();
+            let (seq, now) = (record.seq, self.clock.monotonic());
             let age = self.clock.now().since(record.committed);
             let mut undecided = self.undecided.lock();
             undecided.read = Some(seq);
@@ -350,10 +348,11 @@ impl Sampler {
         let Some(oldest) = oldest else { return Default::default() };
         let began = self.clock.monotonic();
         // A part of a split record has the time of the split.
-        let margin = self.rules.wait + self.settle();
+        let settle = self.settle();
+        let margin = self.rules.wait + settle;
         let active_since = UnixNanos(oldest.0.saturating_sub(u64::try_from(margin.as_nanos()).unwrap_or(u64::MAX)));
         let found = self.runs.find_states(&units, &self.rules.keep, active_since);
-        let (now, settle) = (self.clock.monotonic(), self.settle());
+        let now = self.clock.monotonic();
         let states: HashMap<Arc<SampleUnit>, UnitState> = (units.into_iter().zip(latest).zip(found))
             .map(|((unit, latest), found)| (unit, UnitState::new(found, now.saturating_sub(latest) >= settle)))
             .collect();
@@ -374,8 +373,7 @@ impl Sampler {
     /// Drops the records all of whose items are left out, and gives the exporter those all of whose items are kept.
     /// Neither is read again, and neither needs room. Returns the others.
     fn settle_whole(&self, decided: Vec<DecidedRecord>) -> Vec<DecidedRecord> {
-        let (mut left_out, mut is_any_moved) = (Vec::new(), false);
-        let mut mixed = Vec::new();
+        let (mut left_out, mut mixed, mut is_any_moved) = (Vec::new(), Vec::new(), false);
         for record in decided {
             if record.is_all(Decision::LeaveOut) {
                 self.count([0, 0, record.items]);
@@ -435,20 +433,13 @@ impl Sampler {
         Some(Replacement { of: record.seq, account: Arc::clone(&record.account), records, counts })
     }
 
-    /// Queues a replacement. The last value says whether it was committed.
-    fn commit(&self, replacement: Replacement) -> (RecordSeq, [u64; 3], oneshot::Receiver<bool>) {
+    /// Queues a replacement; the receiver says whether it was committed. `None`: the spool is full, and the record
+    /// waits for the next round. Room that new data may not take belongs to the vault.
+    fn commit(&self, replacement: Replacement) -> Option<(RecordSeq, [u64; 3], oneshot::Receiver<bool>)> {
         let Replacement { of, account, records, counts } = replacement;
-        let (sender, committed) = oneshot::channel();
         let bytes: usize = records.iter().map(|record| record.body.len()).sum();
-        // If the spool is full, dropping `sender` leaves the waiting record for the next round: what is left out makes
-        // room first, and reserved room belongs to the vault.
-        if let Ok(reservation) = self.spool.reserve(bytes_to_reserve(records.len(), bytes as u64)) {
-            let on_commit = Box::new(move |result: Result<&[_], Reason>| {
-                let _ = sender.send(result.is_ok());
-            });
-            self.spool.enqueue(Transaction { account, records }, reservation, on_commit);
-        }
-        (of, counts, committed)
+        let reservation = self.spool.reserve(bytes_to_reserve(records.len(), bytes as u64)).ok()?;
+        Some((of, counts, self.spool.enqueue_awaited(Transaction { account, records }, reservation)))
     }
 
     fn report(&self, problem: &dyn std::fmt::Display) {
@@ -461,11 +452,10 @@ impl Sampler {
 /// A forward record of this payload.
 fn forward_record(holder: &Arc<str>, label: &ForwardLabel, payload: &Payload) -> Option<SpoolRecord> {
     // Unknown fields that must not be sent were dropped when the copy was made.
-    let mut body = payload.encode(UnknownFields::Keep).ok()?.bytes;
+    let otlp = payload.encode(UnknownFields::Keep).ok()?.bytes;
     let label = ForwardLabel { items: payload.item_count() as u64, ..label.clone() };
-    body.reserve_exact(ForwardLabel::max_size(&label.pipeline));
-    label.append_to(&mut body);
-    Some(SpoolRecord { kind: RecordKind::Forward, holders: Arc::new([Arc::clone(holder)]), body: body.into() })
+    let body = label.attach_to(otlp).into();
+    Some(SpoolRecord { kind: RecordKind::Forward, holders: Arc::new([Arc::clone(holder)]), body })
 }
 
 fn parse(body: &Bytes) -> Option<(ForwardLabel, Payload)> {

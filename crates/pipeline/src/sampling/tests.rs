@@ -1,5 +1,5 @@
 use super::*;
-use crate::outcome::PendingFullText;
+use crate::outcome::{PendingFullText, Reason};
 use crate::plan::{OnFullAction, OutletSettings};
 use crate::testing::engine::{Sink, Step, padded, sorted, spans};
 use crate::testing::rig::{Parts, Rig};
@@ -113,8 +113,8 @@ fn unit(account: &str, trace: usize) -> SampleUnit {
     SampleUnit { account: account.into(), run: "".into(), trace: format!("{trace:032x}").into() }
 }
 
-/// However many runs a sender makes up, their number in memory is bounded: its oldest are decided early, and nobody
-/// else's.
+/// The number of undecided runs in memory is bounded, even if a sender invents runs. Beyond the bound, the oldest of
+/// that sender's account are decided early, and no other account's.
 #[test]
 fn the_oldest_units_make_room() {
     let (mut undecided, late) = (UndecidedRecords::default(), Duration::from_secs(600));

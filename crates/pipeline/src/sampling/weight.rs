@@ -18,7 +18,7 @@ pub(super) fn multiply(payload: &mut Payload, item: NodeId, others: u32) {
     payload.set(item, key, OwnedValue::Int(before.saturating_mul(others.into())));
 }
 
-/// A rate that an application wrote; what is no number counts as 1.
+/// The sample rate in an attribute that an application wrote; 1 if it is not a number.
 fn read_rate(value: &Value<'_>) -> i64 {
     let rate = match value {
         Value::Int(rate) => *rate as f64,

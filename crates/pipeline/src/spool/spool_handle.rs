@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::config::SpoolSettings;
 use super::index::SpoolIndex;
@@ -123,6 +123,16 @@ impl Spool {
     /// of kind [`RecordKind::Commit`](super::RecordKind::Commit).
     pub fn enqueue(&self, transaction: Transaction, reservation: RoomReservation, on_commit: OnCommit) {
         self.queue.push(QueuedTransaction { transaction, reservation, on_commit });
+    }
+
+    /// As [`Spool::enqueue`]. The answer says whether the transaction was committed.
+    pub fn enqueue_awaited(&self, transaction: Transaction, reservation: RoomReservation) -> oneshot::Receiver<bool> {
+        let (sender, committed) = oneshot::channel();
+        let on_commit = Box::new(move |result: Result<&[_], Reason>| {
+            let _ = sender.send(result.is_ok());
+        });
+        self.enqueue(transaction, reservation, on_commit);
+        committed
     }
 
     /// Records after `after` that `consumer` has not finished, in order: at most `max_records`, and at most `max_bytes`
