@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use crate::app::build::{BackgroundTask, GatewayResources};
-use crate::app::configured_component::{admin_ports, vaults};
+use crate::app::configured_component::{ConfiguredComponent, admin_ports, vaults};
 use crate::app::history_recorder::HistoryRecorder;
 use crate::app::valid_settings::ValidSettings;
 use crate::components::ProcessorSettings;
@@ -46,13 +46,18 @@ pub(super) struct HistorySetup {
     has_trackers: bool,
 }
 
+/// The longest `settle` of the steps `runs`.
+pub(super) fn longest_settle(processors: &[ConfiguredComponent<ProcessorSettings>]) -> Duration {
+    let settle = processors.iter().filter_map(|component| match &component.value {
+        ProcessorSettings::Runs(settings) => Some(settings.settle.0),
+        _ => None,
+    });
+    settle.max().unwrap_or_default()
+}
+
 impl HistorySetup {
     pub(super) fn new(valid: &ValidSettings, keys: &[SpoolKey]) -> Self {
         let vault = vaults(&valid.processors).next().map(|(.., store)| store.profile().location);
-        let settle = valid.processors.iter().filter_map(|component| match &component.value {
-            ProcessorSettings::Runs(settings) => Some(settings.settle.0),
-            _ => None,
-        });
         let ceiling = valid.processors.iter().find_map(|component| match &component.value {
             ProcessorSettings::Runs(settings) => Some(settings.iteration_ceiling),
             _ => None,
@@ -68,7 +73,7 @@ impl HistorySetup {
                 .fold(RETENTION, u64::max),
             has_admin_port: admin_ports(&valid.extensions).next().is_some(),
             vault,
-            settle: settle.max().unwrap_or_default(),
+            settle: longest_settle(&valid.processors),
             has_trackers: ceiling.is_some(),
             iteration_ceiling: ceiling.unwrap_or(0).into(),
         }

@@ -37,6 +37,7 @@ mod processors;
 mod reported_judgements;
 pub mod resolve;
 mod running;
+mod sampling_checks;
 pub mod seen_keys;
 mod sender_identities;
 mod shutdown;

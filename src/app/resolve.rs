@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::app::collector_compat;
 use crate::app::key_opening::check_pseudonym_key;
+use crate::app::sampling_checks;
 use crate::app::start_checks::find_file_problems;
 use crate::app::start_checks::finding::{FileContext, FileFinding};
 use crate::components::{
@@ -217,10 +218,8 @@ fn check_across_pipelines(
     };
     let audit_only = ids_with(|redaction| redaction.is_audit_only, "mode", "audit");
     let content_allowed = ids_with(|redaction| redaction.allows_content, "content", "allow");
-    let samples = |exporter: &&ConfiguredComponent<ExporterSettings>| {
-        exporter.value.spec().profile().outlet.is_some_and(|outlet| outlet.sample.is_some())
-    };
-    let sampled = valid.exporters.iter().filter(samples).map(|exporter| exporter.id.clone()).collect();
+    let sampled = sampling_checks::samples(&valid.exporters);
+    let sampled = sampled.map(|(id, rules)| (id.clone(), sampling_checks::needed_steps(&rules))).collect();
     let facts = ComponentFacts {
         steps: &steps,
         audit_only: &audit_only,

@@ -115,10 +115,17 @@ fn what_cannot_sample_is_refused() {
             problems(json!({ "ordered": true, "sample": { "weight": "SampleRate" } }), &Value::Null),
             "combined with `ordered`",
         ),
-        (problems(with(json!({ "weight": "SampleRate" })), &json!(["vault", "redact"])), "has no step: runs"),
+        (problems(with(json!({ "weight": "SampleRate" })), &json!(["vault", "redact"])), "need the steps cost, runs"),
+        (
+            problems(with(json!({ "weight": "SampleRate", "keep": ["errors"] })), &json!(["vault", "redact"])),
+            "need the steps runs,",
+        ),
     ] {
         assert!(rendered.contains(expected), "{expected}: {rendered}");
     }
+    let text = configuration(folder, "http://c:4318", &json!({ "sample": { "wait": "30s", "weight": "SampleRate" } }));
+    let warnings = resolve::resolve_config("test", &text, &Everything, folder).warnings;
+    assert!(warnings.iter().any(|it| it.message.contains("not longer than `settle`")), "{warnings:?}");
     let file = gateway::configuration(folder, &json!({ "exporters": { "file": { "sample": {} } } }));
     let read = resolve::resolve_config("test", &file, &Everything, folder);
     let rendered = read.result.err().map(|problems| read.source.render(&problems, false)).unwrap();

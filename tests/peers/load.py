@@ -60,10 +60,12 @@ def request(signal, ids, sessions=2, fill=0, name="load-session"):
 
 class Load:
     """Threads that send until they are told to stop; a request without an answer comes again. `acked`: {id: signal} of what got an OK.
-    The items of a request are spread over some sessions, or, with `turns`, each request is of one of so many."""
+    The items of a request are spread over some sessions, or, with `turns`, each request is of one of so many. With `failing`, one in so many
+    requests has failed spans, if it has spans."""
 
-    def __init__(self, port, name="load", threads=3, batch=10, sessions=2, fill=200, turns=0):
+    def __init__(self, port, name="load", threads=3, batch=10, sessions=2, fill=200, turns=0, failing=0):
         self.port, self.name, self.batch, self.sessions, self.fill, self.turns = port, name, batch, sessions, fill, turns
+        self.failing = failing
         self.acked, self.batches, self.refused, self.broken = {}, 0, 0, 0
         self.counter, self.lock = itertools.count(), threading.Lock()
         self.stopped = self.running = False
@@ -78,12 +80,23 @@ class Load:
     def made(self):
         """A request that nobody has sent yet."""
         number = next(self.counter)
-        signal = ("traces", "logs", "traces", "metrics")[number % 4]
+        signal = self.signal(number)
         ids = [f"{self.name}-{number:06}-{n}" for n in range(self.batch)]
         with self.lock:
             self.sent.update(ids)
         session = f"{self.name}-session-{number % self.turns}" if self.turns else "load-session"
-        return signal, ids, request(signal, ids, self.sessions, self.fill, session).SerializeToString()
+        made = request(signal, ids, self.sessions, self.fill, session)
+        if self.fails(number):
+            for span in made.resource_spans[0].scope_spans[0].spans:
+                span.status.code = 2
+        return signal, ids, made.SerializeToString()
+
+    def fails(self, number):
+        return bool(self.failing) and number % self.failing == 0 and self.signal(number) == "traces"
+
+    @staticmethod
+    def signal(number):
+        return ("traces", "logs", "traces", "metrics")[number % 4]
 
     def run(self):
         connection, again = None, None

@@ -52,8 +52,8 @@ pub struct ComponentFacts<'a> {
     pub third_party: &'a HashSet<ComponentId>,
     /// Pairs of an exporter and a signal for which it has no endpoint.
     pub missing_endpoints: &'a HashSet<(ComponentId, Signal)>,
-    /// Exporters that send a sample of the runs.
-    pub sampled: &'a HashSet<ComponentId>,
+    /// Exporters that send a sample of the runs, each with the steps that its rules need.
+    pub sampled: &'a HashMap<ComponentId, &'static [StepRole]>,
     /// For each connector, the step whose results it sends, and the signals it sends them as.
     pub connectors: &'a HashMap<ComponentId, (StepRole, &'static [Signal])>,
 }
@@ -289,14 +289,22 @@ fn check_destinations(pipeline: &PipelineConfig, facts: &ComponentFacts<'_>, pro
 
 /// Runs can be chosen only where they are tracked.
 fn check_sampling(pipeline: &PipelineConfig, facts: &ComponentFacts<'_>, problems: &mut Vec<Problem>) {
-    let tracks_runs = pipeline.processors.iter().any(|(id, _)| facts.steps.get(id) == Some(&StepRole::Runs));
-    if tracks_runs || pipeline.signal == Signal::Metrics || connectors::is_fed_by_connectors_only(pipeline, facts) {
+    if pipeline.signal == Signal::Metrics || connectors::is_fed_by_connectors_only(pipeline, facts) {
         return;
     }
-    for (id, at) in pipeline.exporters.iter().filter(|(id, _)| facts.sampled.contains(id)) {
+    for (id, at) in &pipeline.exporters {
+        let is_missing =
+            |step: &&StepRole| !pipeline.processors.iter().any(|(id, _)| facts.steps.get(id) == Some(*step));
+        let needed = facts.sampled.get(id).copied().unwrap_or_default();
+        let missing: Vec<StepRole> = needed.iter().filter(is_missing).copied().collect();
+        if missing.is_empty() {
+            continue;
+        }
         let path = format!("service.pipelines.{}.exporters", pipeline.id);
-        let what = format!("`{id}` samples by run, but the path {} has no step: runs", describe_path(pipeline, id));
-        let hint = suggest_missing_steps(pipeline, facts, &[StepRole::Runs]);
+        let names: Vec<&str> = missing.iter().map(|step| step.name()).collect();
+        let (names, at_path) = (names.join(", "), describe_path(pipeline, id));
+        let what = format!("the rules of `{id}`'s `sample` need the steps {names}, and the path {at_path} has none");
+        let hint = suggest_missing_steps(pipeline, facts, &missing);
         problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
     }
 }

@@ -50,7 +50,7 @@ fn problems_of(text: &str) -> String {
                 })
                 .collect();
             let third_party: HashSet<ComponentId> = file.exporters.iter().map(|section| section.id.clone()).collect();
-            let (none, not_taken) = (HashSet::new(), HashSet::new());
+            let (none, not_taken, unsampled) = (HashSet::new(), HashSet::new(), HashMap::new());
             let tells: &[Signal] = &[Signal::Logs, Signal::Metrics];
             let joins = file.connectors.iter().map(|section| (section.id.clone(), (StepRole::Runs, tells))).collect();
             let known = ComponentFacts {
@@ -59,7 +59,7 @@ fn problems_of(text: &str) -> String {
                 content_allowed: &none,
                 third_party: &third_party,
                 missing_endpoints: &not_taken,
-                sampled: &none,
+                sampled: &unsampled,
                 connectors: &joins,
             };
             problems.extend(check_pipelines(&file, &known));

@@ -23,9 +23,9 @@ kernel::with_defaults! {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields, default)]
     pub struct SampleConfig {
-        /// Runs of which everything is sent: `errors` (the run or one of its model calls failed), `alerts` (the run or
-        /// its session raised an alert), `unpriced` (a model call has no price), `{ cost_above: 1 USD }`,
-        /// `{ slower_than: 10m }`. Default: `[errors, alerts, unpriced]`.
+        /// Runs of which everything is sent: `errors` (the run or one of its model calls failed; of a trace without a
+        /// run, any span), `alerts` (the run or its session raised an alert), `unpriced` (a model call has no price),
+        /// `{ cost_above: 1 USD }`, `{ slower_than: 10m }`. Default: `[errors, alerts, unpriced]`.
         pub keep: Vec<KeepConfig> = vec![KeepConfig::Errors, KeepConfig::Alerts, KeepConfig::Unpriced],
         /// The share of the other runs that is sent: 1 divided by a whole number, such as 0.1 or 0.25; 0 for none.
         pub others: f64 = 0.1,
@@ -40,7 +40,7 @@ kernel::with_defaults! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeepConfig {
-    /// The run failed, or one of its model calls did.
+    /// The run failed, or one of its model calls did; in a trace without a run, any span.
     Errors,
     /// The run or its session raised an alert.
     Alerts,
@@ -55,7 +55,7 @@ pub enum KeepConfig {
 /// An attribute by which a back end multiplies what it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WeightAttribute {
-    /// For how many items one stands, as Honeycomb and Refinery read it.
+    /// How many items this one stands for, as Honeycomb and Refinery read it.
     SampleRate,
 }
 

@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 
 use crate::app::key_opening::{ConfiguredKey, configured_keys};
 use crate::app::valid_settings::ValidSettings;
-use crate::app::{budget_checks, kafka_loops, port_conflicts, sender_identities, vault_recipients};
+use crate::app::{budget_checks, kafka_loops, port_conflicts, sampling_checks, sender_identities, vault_recipients};
 use config::{Problem, ProblemSeverity};
 use finding::{FileContext, FileFinding, MachineContext, MachineFinding, MachineFindings};
 use kernel::key_source::{KeyService, KeySource};
@@ -67,6 +67,7 @@ checks! {
     "no vault is in the spool's folder", File: disk::find_shared_folders;
     "someone can open each account's content", File: vault_recipients::check_vault_recipients;
     "verified users are written to the items", File: sender_identities::check_identities;
+    "samples wait until runs are evaluated", File: sampling_checks::check_waits;
     "budgets have one ledger", File: budget_checks::check_budgets;
     "no pipeline reads from Kafka what it writes", File: kafka_loops::find_kafka_loops;
     "the spool and the vaults can be written", Network: |context| Box::pin(ready(machine::check_volumes(context.valid)));

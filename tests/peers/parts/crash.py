@@ -1,5 +1,6 @@
 """Kills under load: what was acknowledged is delivered and stored, whatever was unfinished when the process died. Every prompt has a
-canary: it is in the opened vault and nowhere else. The vault verifies.
+canary: it is in the opened vault and nowhere else. The vault verifies. An exporter that samples by run gets whole requests only: every
+failed one, and of the others the stated share, weighted.
 
     crash.py [--cycles 20]
 
@@ -26,6 +27,7 @@ UNDELIVERED, NOT_UPLOADED = 100, 10
 AWAY_SINK = ("status=503", "reset=1", "status=429&retry_after=1", "delay_ms=3000", "reset=after&signal=traces")
 AWAY_STORE = ("status=503", "reset=1", "hang=2")
 HEADER = b"age-encryption.org/v1\n"
+FAILING, SHARE = 14, 4
 
 
 class Store(S3Stub):
@@ -140,6 +142,32 @@ def priced_once(sink, load):
     figure("calls accepted twice (the first answer was lost)", sum(len(leaves) > 1 for leaves in records.values()))
 
 
+def sampled_whole(sampled, load):
+    """What a sampling exporter got over all kills, by request, each of which is one trace."""
+    got, weights = {}, {}
+    for signal, item in sampled.items():
+        if signal != "metrics":
+            request = item["attributes"]["test.case.name"].rpartition("-")[0]
+            got.setdefault(request, set()).add(item["attributes"]["test.case.name"])
+            weights.setdefault(request, set()).add(item["attributes"].get("SampleRate"))
+    acked = {}
+    for one, signal in load.acked.items():
+        if signal != "metrics":
+            acked.setdefault(one.rpartition("-")[0], set()).add(one)
+    failed = {request for request in acked if load.fails(int(request.rpartition("-")[2]))}
+    share = [request for request in acked.keys() - failed if request in got]
+    parts = [request for request in acked if request in got and got[request] != acked[request]]
+    check("sampled: no request comes in part", not parts, f"{len(parts)}: {parts[:3]}")
+    lost = [request for request in failed if request not in got]
+    check("sampled: every failed request comes", failed and not lost, f"{len(lost)} of {len(failed)}: {lost[:3]}")
+    wrong = [request for request in acked if request in got and weights[request] != ({None} if request in failed else {SHARE})]
+    check("sampled: failed requests have no weight, the others have theirs", not wrong, f"{len(wrong)}: {[(one, weights[one]) for one in wrong[:3]]}")
+    others = len(acked) - len(failed)
+    bound = 5 * (others * (1 / SHARE) * (1 - 1 / SHARE)) ** 0.5
+    check("sampled: the stated share of the others comes", abs(len(share) - others / SHARE) <= bound, f"{len(share)} of {others}")
+    figure("requests sampled", f"{len(failed)} failed, {len(share)} of {others} others")
+
+
 def open_all(gateway, store, load):
     """Every fragment, with stock tools; every acknowledged content; leaves without a gap; bytes of objects all accounted for."""
     stock = Stock(store.vault, gateway.identity, store.keys)
@@ -204,8 +232,12 @@ def main():
     resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
     work, rng, search = workdir("crash"), random.Random(a.seed), Search(())
     sink, store = Sink(os.path.join(work, "sink")), Store(os.path.join(work, "s3"))
-    gateway = Gateway(work, outlets(sink), vault={"store": store.settings}, log="info")
-    load, follow, before = Load(gateway.http), Follow(sink), set(cores(work))
+    sampled = Sink(os.path.join(work, "sampled"))
+    sample = {"keep": ["errors"], "others": 1 / SHARE, "wait": "4s", "weight": "SampleRate"}
+    exporters = {**outlets(sink), "otlp_http/sampled": {"endpoint": f"http://127.0.0.1:{sampled.http}", "sample": sample}}
+    gateway = Gateway(work, exporters, vault={"store": store.settings}, log="info",
+                      change=lambda config: config["processors"]["runs"].update(settle="1s"))
+    load, follow, before = Load(gateway.http, failing=FAILING), Follow(sink), set(cores(work))
     kills = [cycle(n, gateway, sink, store, load, follow, rng, search) for n in range(a.cycles)]
     check("no canary in spool and data directory at the kills", search.bytes and not search.found, sorted(search.found)[:3])
     enough = sum(waiting >= UNDELIVERED and fragments >= NOT_UPLOADED for waiting, fragments in kills)
@@ -216,6 +248,7 @@ def main():
     got = settle(gateway, load, follow)
     compare(load, got, follow)
     priced_once(sink, load)
+    sampled_whole(sampled, load)
     open_all(gateway, store, load)
     check("no panic", "panic" not in gateway.log())
     check("no core file, though the limit allows them", not set(cores(work)) - before, cores(work))

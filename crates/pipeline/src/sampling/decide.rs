@@ -15,19 +15,23 @@ pub(super) enum Decision {
 pub(super) struct UnitState {
     is_kept: bool,
     is_over: bool,
+    /// It has no run, and a rule keeps it for a failed span.
+    fails_alone: bool,
     hash: u64,
 }
 
 impl UnitState {
-    /// `is_settled`: no item of the unit was read for a while; a unit without a run then counts as over.
-    pub(super) fn new(found: RunSampleState, is_settled: bool) -> Self {
+    /// `is_settled`: no item of the unit was read for a while; a unit without a run then counts as over. `is_failed`: a
+    /// failed span keeps it if it has no run: an ordinary request, or a trace of a session with too many items.
+    pub(super) fn new(found: RunSampleState, is_settled: bool, is_failed: bool) -> Self {
         let is_over = is_settled && (found.is_over || !found.is_known);
-        Self { is_kept: found.is_kept, is_over, hash: found.hash }
+        let fails_alone = is_failed && !found.is_known;
+        Self { is_kept: found.is_kept, is_over, fails_alone, hash: found.hash }
     }
 
     /// The state of items that name neither run nor trace: they are decided by their record.
     pub(super) fn of_record(position: u64) -> Self {
-        Self { is_kept: false, is_over: true, hash: hash_names(&[&position.to_string()]) }
+        Self { is_kept: false, is_over: true, fails_alone: false, hash: hash_names(&[&position.to_string()]) }
     }
 
     /// `None`: not decided yet. `is_late`: the items can't wait any longer. `others`: one in this many, 0 for none.
@@ -35,7 +39,10 @@ impl UnitState {
         if self.is_kept || others == 1 {
             return Some(Decision::Keep);
         }
-        let is_drawn = self.hash.checked_rem(others.into()) == Some(0);
-        (self.is_over || is_late).then_some(if is_drawn { Decision::Share } else { Decision::LeaveOut })
+        (self.is_over || is_late).then(|| match self.hash.checked_rem(others.into()) {
+            _ if self.fails_alone => Decision::Keep,
+            Some(0) => Decision::Share,
+            _ => Decision::LeaveOut,
+        })
     }
 }

@@ -9,10 +9,11 @@ mod decide;
 pub mod rules;
 #[cfg(test)]
 mod tests;
+mod undecided;
 mod unit;
 mod weight;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,8 +34,9 @@ use super::spool::{
 };
 
 use decide::{Decision, UnitState};
-use rules::{RunSampleStates, SampleRules, SampleUnit, waiting_consumer};
-use unit::{bucket, units_of};
+use rules::{KeepRule, RunSampleStates, SampleRules, SampleUnit, waiting_consumer};
+use undecided::{DecidedRecord, UndecidedRecords, UnitRecords, WaitingRecord};
+use unit::ItemUnits;
 
 /// Shortest and longest time between two rounds of decisions. If states of runs take long to find, it is longer.
 const ROUND_INTERVAL: Duration = Duration::from_secs(2);
@@ -42,8 +44,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(10);
 const PAUSE_FACTOR: u32 = 20;
 /// A batch with more items is not split: each part takes time for all items.
 const MAX_SPLIT_ITEMS: usize = 16_384;
-/// Maximum number of undecided units, about 60 MB. Beyond it, the oldest are decided before their runs are over.
-const MAX_UNITS: usize = 250_000;
 /// Maximum number and bytes of records in one read or one round of commits.
 const MAX_RECORDS: usize = 256;
 const MAX_BYTES: usize = 8 << 20;
@@ -61,90 +61,6 @@ pub struct Sampler {
     counters: [Counter; 3],
     failures: Counter,
     undecided: Mutex<UndecidedRecords>,
-}
-
-/// Undecided records, by position and by unit.
-#[derive(Default)]
-struct UndecidedRecords {
-    /// Position of the last record read.
-    read: Option<RecordSeq>,
-    records: BTreeMap<RecordSeq, WaitingRecord>,
-    /// By unit, the number of its records and when the latest was read, monotonic.
-    units: HashMap<Arc<SampleUnit>, (usize, Duration)>,
-}
-
-struct WaitingRecord {
-    units: Vec<Arc<SampleUnit>>,
-    items: u64,
-    bytes: usize,
-    committed: UnixNanos,
-    /// When its items are decided at the latest, monotonic.
-    deadline: Duration,
-}
-
-impl UndecidedRecords {
-    fn add(&mut self, seq: RecordSeq, record: WaitingRecord, units: BTreeSet<SampleUnit>, now: Duration) {
-        let shared = units.into_iter().map(|unit| {
-            let known = self.units.get_key_value(&unit).map(|(known, _)| Arc::clone(known));
-            let unit = known.unwrap_or_else(|| Arc::new(unit));
-            let (records, latest) = self.units.entry(Arc::clone(&unit)).or_default();
-            (*records, *latest) = (*records + 1, now);
-            unit
-        });
-        let units = shared.collect();
-        self.records.insert(seq, WaitingRecord { units, ..record });
-    }
-
-    fn is_full(&self) -> bool {
-        self.units.len() > MAX_UNITS
-    }
-
-    /// Makes the oldest records due of the account with most units, until no more than [`MAX_UNITS`] wait.
-    fn expire_excess(&mut self, now: Duration) {
-        let mut excess = self.units.len().saturating_sub(MAX_UNITS);
-        if excess == 0 {
-            return;
-        }
-        let mut counts: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
-        self.units.keys().for_each(|unit| *counts.entry(&unit.account).or_default() += 1);
-        let Some(fullest) = counts.into_iter().max_by_key(|(_, count)| *count).map(|(account, _)| account.clone())
-        else {
-            return;
-        };
-        let is_of_fullest = |record: &&mut WaitingRecord| record.units.iter().any(|unit| unit.account == fullest);
-        for record in self.records.values_mut().filter(is_of_fullest) {
-            if excess == 0 {
-                return;
-            }
-            excess = excess.saturating_sub(record.units.len());
-            record.deadline = record.deadline.min(now);
-        }
-    }
-
-    fn remove(&mut self, seq: RecordSeq) {
-        for unit in self.records.remove(&seq).into_iter().flat_map(|record| record.units) {
-            if let Some((records, _)) = self.units.get_mut(&unit) {
-                *records -= 1;
-                if *records == 0 {
-                    self.units.remove(&unit);
-                }
-            }
-        }
-    }
-}
-
-/// A record all of whose units are decided.
-struct DecidedRecord {
-    seq: RecordSeq,
-    items: u64,
-    bytes: usize,
-    decisions: HashMap<Arc<SampleUnit>, Decision>,
-}
-
-impl DecidedRecord {
-    fn is_all(&self, wanted: Decision) -> bool {
-        self.decisions.values().all(|decision| *decision == wanted)
-    }
 }
 
 /// The records that replace a waiting one; none if all its items are left out.
@@ -291,7 +207,7 @@ impl Sampler {
                 self.report(&"a waiting record can't be parsed; it stays in the spool until it is dropped");
                 continue;
             };
-            let units = units_of(&record.account, &payload);
+            let units = ItemUnits::new(&record.account, &payload);
             splits.extend(self.split(&record, (&label, &payload), &units));
             let waiting = WaitingRecord {
                 units: Vec::new(),
@@ -300,7 +216,7 @@ impl Sampler {
                 committed: record.committed,
                 deadline: now + self.rules.wait.saturating_sub(age).max(self.settle()),
             };
-            undecided.add(seq, waiting, units.into_iter().collect(), now);
+            undecided.add(seq, waiting, units.units, now);
         }
         Some(splits)
     }
@@ -311,16 +227,16 @@ impl Sampler {
         &self,
         record: &StoredRecord,
         (label, payload): (&ForwardLabel, &Payload),
-        units: &[SampleUnit],
+        units: &ItemUnits,
     ) -> Option<Replacement> {
-        let of_items: Vec<usize> = units.iter().map(bucket).collect();
-        let buckets: BTreeSet<usize> = of_items.iter().copied().collect();
-        if buckets.len() < 2 || units.len() > MAX_SPLIT_ITEMS {
+        let of_units = units.buckets();
+        let buckets: BTreeSet<usize> = of_units.iter().copied().collect();
+        if buckets.len() < 2 || units.of_items.len() > MAX_SPLIT_ITEMS {
             return None;
         }
         let (mut records, mut bytes) = (Vec::new(), 0);
         for bucket in buckets {
-            let part = payload.subset(&|item| of_items.get(item) == Some(&bucket));
+            let part = payload.subset(&|item| units.of_item(&of_units, item) == Some(&bucket));
             let part = forward_record(&self.waiting, label, &part)?;
             bytes += part.body.len();
             if bytes > record.body.len().saturating_mul(2) {
@@ -339,35 +255,22 @@ impl Sampler {
 
     /// All records whose units are decided, and how long the states of runs took to find.
     fn find_ready(&self) -> (Vec<DecidedRecord>, Duration) {
-        let (units, latest, oldest) = {
-            let undecided = self.undecided.lock();
-            let units = undecided.units.iter().map(|(unit, (_, latest))| (Arc::clone(unit), *latest));
-            let (units, latest): (Vec<_>, Vec<_>) = units.unzip();
-            (units, latest, undecided.records.values().map(|record| record.committed).min())
-        };
+        let (oldest, units) = self.undecided.lock().snapshot();
         let Some(oldest) = oldest else { return Default::default() };
         let began = self.clock.monotonic();
         // A part of a split record has the time of the split.
         let settle = self.settle();
-        let margin = self.rules.wait + settle;
-        let active_since = UnixNanos(oldest.0.saturating_sub(u64::try_from(margin.as_nanos()).unwrap_or(u64::MAX)));
-        let found = self.runs.find_states(&units, &self.rules.keep, active_since);
+        let margin = u64::try_from((self.rules.wait + settle).as_nanos()).unwrap_or(u64::MAX);
+        let (units, records): (Vec<_>, Vec<_>) = units.into_iter().unzip();
+        let found = self.runs.find_states(&units, &self.rules.keep, UnixNanos(oldest.0.saturating_sub(margin)));
         let now = self.clock.monotonic();
-        let states: HashMap<Arc<SampleUnit>, UnitState> = (units.into_iter().zip(latest).zip(found))
-            .map(|((unit, latest), found)| (unit, UnitState::new(found, now.saturating_sub(latest) >= settle)))
-            .collect();
-        let mut undecided = self.undecided.lock();
-        undecided.expire_excess(now);
-        let decided = undecided.records.iter().filter_map(|(seq, record)| {
-            let decide = |unit: &Arc<SampleUnit>| match unit.is_anonymous() {
-                true => UnitState::of_record(seq.0).decide(self.rules.others, true),
-                false => states.get(unit)?.decide(self.rules.others, record.deadline <= now),
-            };
-            let decisions: Option<Vec<Decision>> = record.units.iter().map(decide).collect();
-            let decisions = record.units.iter().cloned().zip(decisions?).collect();
-            Some(DecidedRecord { seq: *seq, items: record.items, bytes: record.bytes, decisions })
-        });
-        (decided.collect(), now.saturating_sub(began))
+        let keeps_errors = self.rules.keep.contains(&KeepRule::Errors);
+        let state = |records: UnitRecords, found| {
+            UnitState::new(found, now.saturating_sub(records.latest) >= settle, keeps_errors && records.is_failed)
+        };
+        let states = records.into_iter().zip(found).map(|(records, found)| state(records, found));
+        let states: HashMap<Arc<SampleUnit>, UnitState> = units.into_iter().zip(states).collect();
+        (self.undecided.lock().find_decided(&states, self.rules.others, now), now.saturating_sub(began))
     }
 
     /// Drops the records all of whose items are left out, and gives the exporter those all of whose items are kept.
@@ -421,8 +324,11 @@ impl Sampler {
     /// The replacement of a decided record.
     fn replace(&self, record: &StoredRecord, decisions: &HashMap<Arc<SampleUnit>, Decision>) -> Option<Replacement> {
         let (label, payload) = parse(&record.body)?;
-        let of_item = |unit: &SampleUnit| decisions.get(unit).copied().unwrap_or(Decision::LeaveOut);
-        let decisions: Vec<Decision> = units_of(&record.account, &payload).iter().map(of_item).collect();
+        let units = ItemUnits::new(&record.account, &payload);
+        let decide = |unit: &SampleUnit| decisions.get(unit).copied().unwrap_or(Decision::LeaveOut);
+        let of_units: Vec<Decision> = units.units.iter().map(|(unit, _)| decide(unit)).collect();
+        let of_item = |item: usize| units.of_item(&of_units, item).copied().unwrap_or(Decision::LeaveOut);
+        let decisions: Vec<Decision> = (0..units.of_items.len()).map(of_item).collect();
         let count = |wanted: Decision| decisions.iter().filter(|decision| **decision == wanted).count() as u64;
         let counts = [Decision::Keep, Decision::Share, Decision::LeaveOut].map(count);
         let mut sent = payload.subset(&|item| decisions.get(item).is_some_and(|it| *it != Decision::LeaveOut));

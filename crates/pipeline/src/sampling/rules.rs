@@ -10,7 +10,7 @@ use kernel::sha256::Sha256;
 /// Why all items of a run are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeepRule {
-    /// It failed, or one of its model calls did.
+    /// It failed, or one of its model calls did; in a trace without a run, any span.
     Errors,
     /// It raised an alert.
     Alerts,

@@ -5,6 +5,7 @@ use crate::testing::engine::{Sink, Step, padded, sorted, spans};
 use crate::testing::rig::{Parts, Rig};
 use crate::{Exporter, Outcome, Trust};
 use rules::{KeepRule, RunSampleState};
+use undecided::MAX_UNITS;
 
 /// Knows no run: everything is decided by its trace once it is settled.
 struct NoRuns;
@@ -22,9 +23,17 @@ impl RunSampleStates for NoRuns {
 /// An engine whose exporter samples: every trace is in the share.
 fn sampled_rig(sink: &Arc<Sink>, outlet: OutletSettings) -> (Rig, tempfile::TempDir) {
     let rules = SampleRules { keep: Vec::new(), others: 2, wait: Duration::from_secs(600) };
+    rig_with(OutletSettings { sample: Some(Arc::new(rules)), ..outlet }, sink)
+}
+
+fn sampled_by(rules: SampleRules, sink: &Arc<Sink>) -> (Rig, tempfile::TempDir) {
+    rig_with(OutletSettings { sample: Some(Arc::new(rules)), ..OutletSettings::default() }, sink)
+}
+
+fn rig_with(outlet: OutletSettings, sink: &Arc<Sink>) -> (Rig, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let mut parts = Parts::new(vec![Step::clear("clear")], vec![Arc::<Sink>::clone(sink) as Arc<dyn Exporter>]);
-    parts.outlets = OutletSettings { sample: Some(Arc::new(rules)), ..outlet };
+    parts.outlets = outlet;
     parts.sample_states = Some(Arc::new(NoRuns));
     (parts.open(folder.path()), folder)
 }
@@ -52,6 +61,32 @@ fn what_waits_for_a_decision_is_bounded() {
         assert_eq!(answers[9], if on_full == OnFullAction::Refuse { refused } else { Outcome::Accepted });
         rig.engine.tick();
         assert!((4..=6).contains(&rig.waiting("x#waiting").len()), "{}", rig.waiting("x#waiting").len());
+    }
+}
+
+/// A trace without a run is kept for a failed span, in whichever of its records, and of the others the share comes.
+#[test]
+fn failed_traces_without_a_run_are_kept() {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::trace::v1::Status;
+    use prost::Message as _;
+
+    for (keep, expected) in [(vec![KeepRule::Errors], ["failed", "quiet"]), (Vec::new(), ["", ""])] {
+        let sink = Sink::open("x", Trust::ThirdParty);
+        let (mut rig, _folder) = sampled_by(SampleRules { keep, others: 0, wait: Duration::from_secs(600) }, &sink);
+        let put = |rig: &mut Rig, name: &str, trace: u8, code: i32| {
+            let mut request = ExportTraceServiceRequest::decode(padded(&[name.to_owned()], 10)).unwrap();
+            let span = &mut request.resource_spans[0].scope_spans[0].spans[0];
+            (span.trace_id, span.status) = (vec![trace; 16], Some(Status { code, ..Status::default() }));
+            assert_eq!(rig.put(request.encode_to_vec().into()), Outcome::Accepted);
+        };
+        for (name, trace, code) in [("quiet", 1, 0), ("other", 2, 1), ("failed", 1, 2)] {
+            put(&mut rig, name, trace, code);
+        }
+        run(&mut rig, 60);
+        let expected: Vec<&str> = expected.into_iter().filter(|name| !name.is_empty()).collect();
+        assert_eq!(sorted(sink.all()), expected);
+        assert_eq!(rig.waiting("x#waiting").len(), 0);
     }
 }
 
@@ -119,7 +154,7 @@ fn unit(account: &str, trace: usize) -> SampleUnit {
 fn the_oldest_units_make_room() {
     let (mut undecided, late) = (UndecidedRecords::default(), Duration::from_secs(600));
     let record = |account: &str, traces: &[usize]| {
-        let units: BTreeSet<SampleUnit> = traces.iter().map(|trace| unit(account, *trace)).collect();
+        let units: Vec<(SampleUnit, bool)> = traces.iter().map(|trace| (unit(account, *trace), false)).collect();
         let items = units.len() as u64;
         (WaitingRecord { units: Vec::new(), items, bytes: 1, committed: UnixNanos(1), deadline: late }, units)
     };
