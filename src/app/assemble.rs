@@ -6,13 +6,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use tokio::sync::Notify;
-
 use crate::app::alert_sender::{self, AlertSender};
 use crate::app::build::{
     BackgroundTask, GatewayBlueprint, GatewayComponents, GatewayResources, GatewaySettings, InletCell, Listener,
-    background_task,
+    ReloadResources, background_task,
 };
 use crate::app::configured_component::{ConfiguredComponent, admin_ports, vaults};
 use crate::app::destinations::ExporterDestination;
@@ -31,24 +28,22 @@ use crate::app::start_error::StartError;
 use crate::app::valid_settings::ValidSettings;
 use crate::components::{ConnectorSettings, ExtensionSettings, ReceiverSettings, id_text};
 use ::otlp::Signal;
-use access::oidc::{OidcClient, OidcParts};
 use config::file::PipelineConfig;
 use config::graph::StepRole;
 use config::{ComponentId, SourcePosition, env};
 use exporters::remote::ExporterDeps;
-use genai::Vocabulary;
 use history::{ClientRecorder, FailedSpanRecorder, RunBoard};
 use kafka::SessionPartitioner;
 use kernel::files::parent_folder;
 use kernel::secret::Secret;
-use net::{ProxyRules, RetainedSockets};
+use net::{ProxyRules, SharedServices};
 use pages::alert_message::MessageLinks;
 use pipeline::plan::{EngineLimits, PipelinePlan};
 use pipeline::{EnginePlan, Exporter, Processor, RequestSource};
 use processors::spec::{ProcessorDeps, ProcessorStorage};
 use receivers::claude_code_hooks::ClaudeCodeHooksReceiver;
 use receivers::kafka::{EffectsSenderParts, KafkaReceiver, PartitionHandOver};
-use receivers::{OidcSenderParts, otlp};
+use receivers::otlp;
 use telemetry::names;
 use tracker::RunTracker;
 
@@ -62,17 +57,6 @@ const SENT_ALERTS_FILE: &str = "alerts-sent.json";
 pub async fn build_blueprint(valid: ValidSettings, deps: &GatewayDeps) -> Result<GatewayBlueprint, StartError> {
     let keys = GatewayKeys::read(&valid, deps).await?;
     build_blueprint_with_keys(valid, keys, ReloadResources::default())
-}
-
-/// Resources that a process keeps when it reloads its configuration. A round is the time between two reloads.
-#[derive(Clone, Default)]
-pub struct ReloadResources {
-    /// The ports held over from the previous round.
-    pub sockets: Option<RetainedSockets>,
-    /// Notified when a reload is requested through the admin port.
-    pub reload_requested: Option<Arc<Notify>>,
-    /// The built-in vocabulary, for the first round: it was built while the configuration was loaded.
-    pub vocabulary: Arc<Mutex<Option<Vocabulary>>>,
 }
 
 /// Wires valid settings with keys that were already read, for one round of a gateway that can reload.
@@ -99,11 +83,11 @@ pub fn build_blueprint_with_keys(
     let proxies = Arc::new(ProxyRules::from_env(&env::var)?);
     let history_setup = HistorySetup::new(&valid, &spool_keys);
     let build = Box::new(move |resources: &GatewayResources| {
-        let services = (Arc::clone(&resources.tasks), proxies);
+        let services = resources.deps.services(Arc::clone(&resources.tasks), proxies);
         let storage =
             ProcessorStorage { spool: Arc::clone(&resources.spool), signers, made_by: valid.identity.clone() };
         let vocabulary = reload_resources.vocabulary.lock().take();
-        let processor_deps = processor_deps(&valid, pseudonyms.clone(), &resources.deps, services, vocabulary)?;
+        let processor_deps = processor_deps(&valid, pseudonyms.clone(), services, vocabulary)?;
         GatewayAssembler {
             resources,
             partitioner: Arc::new(SessionPartitioner::new(processor_deps.vocabulary.session_keys(), pseudonyms)),
@@ -204,7 +188,8 @@ impl GatewayAssembler<'_> {
         let inlet = InletCell::default();
         let mut processors = BuiltProcessors::build(&valid, &self.processor_deps)?;
         let destinations = valid.exporters.iter().flat_map(ExporterDestination::of_exporter).collect();
-        let (move_targets, exporter_deps) = (move_targets(&valid.exporters), self.exporter_deps());
+        let (move_targets, services) = (move_targets(&valid.exporters), &self.processor_deps.services);
+        let exporter_deps = ExporterDeps { services: services.clone(), partitioner: Arc::clone(&self.partitioner) };
         let (exporters, mut outlets) = build_exporters(valid.exporters, &exporter_deps)?;
         self.history_setup.clients.set_budget_scopes(processors.named_budget_scopes());
         let receivers = self.build_receivers(valid.receivers, &processors)?;
@@ -219,42 +204,35 @@ impl GatewayAssembler<'_> {
         };
         let sent_alerts_file = parent_folder(&valid.spool.directory).join(SENT_ALERTS_FILE);
         let alert_sender = self.build_alert_sender(&valid.extensions, runs.clone(), sent_alerts_file)?;
-        let oidc = self.build_oidc_client(&valid.extensions)?;
         let extension_listeners = ExtensionListeners {
             resources: self.resources,
+            deps: &self.processor_deps,
             history: &self.history_setup,
             runs: &runs,
             processors: &processors,
             inlet: &inlet,
-            pipelines: valid.pipelines.iter().map(|pipeline| pipeline.id.to_string()).collect(),
-            budget_receiver: processors.budget_receiver(&valid.pipelines),
-            ids: &self.processor_deps.ids,
+            pipelines: &valid.pipelines,
             alert_sender: alert_sender.as_ref(),
             admin_certificates: &valid.admin_certificates,
             admin_token: self.admin_token.as_ref(),
-            oidc: oidc.as_ref(),
-            sockets: self.reload_resources.sockets.as_ref(),
-            reload_requested: self.reload_resources.reload_requested.as_ref(),
+            reload: &self.reload_resources,
             move_targets: Arc::new(move_targets),
             hand_overs: &receivers.hand_overs,
         };
-        listeners
-            .extend(valid.extensions.into_iter().map(|component| extension_listeners.build_listener(component.value)));
+        for component in valid.extensions {
+            listeners.push(extension_listeners.build_listener(component.value)?);
+        }
         wait_for_puts(&processors, &plan, &mut outlets)?;
         let consumers = processors.all().flat_map(|built| built.consumers.clone()).collect();
         let mut background_tasks = processors.take_tasks();
         background_tasks.extend(receivers.effects_senders);
-        background_tasks.extend(own_metrics::build_export_tasks(
-            valid.own_metrics,
-            &exporter_deps,
-            &*self.resources.deps.rng,
-        )?);
+        background_tasks.extend(own_metrics::build_export_tasks(valid.own_metrics, &exporter_deps)?);
         let build_connector = |component| self.build_connector(component, &valid.pipelines, &processors, &inlet);
         background_tasks.extend(valid.connectors.into_iter().filter_map(build_connector));
         let has_pages = self.history_setup.has_admin_port;
         let samples = |exporter: &Arc<dyn Exporter>| outlets.get(exporter.id()).is_some_and(|it| it.sample.is_some());
         let keeps_history = has_pages || plan.exporters().iter().any(samples);
-        background_tasks.extend(keeps_history.then(|| self.history_setup.build_recorder(self.resources, runs)));
+        background_tasks.extend(keeps_history.then(|| self.history_setup.build_recorder(services.clone(), runs)));
         background_tasks.extend(alert_sender.map(AlertSender::into_task));
         Ok(GatewayComponents { plan, outlets, consumers, destinations, background_tasks, listeners, inlet })
     }
@@ -266,17 +244,17 @@ impl GatewayAssembler<'_> {
         processors: &BuiltProcessors,
     ) -> Result<BuiltReceivers, StartError> {
         let mut built = BuiltReceivers::default();
-        let (sockets, oidc) = (&self.reload_resources.sockets, self.oidc_sender_parts());
+        let (sockets, services) = (&self.reload_resources.sockets, &self.processor_deps.services);
         for ConfiguredComponent { id, value } in receivers {
             match value {
                 ReceiverSettings::Otlp(settings) => {
-                    let receiver = otlp::OtlpReceiver::build(id_text(&id), settings).with_oidc(oidc.clone());
+                    let receiver = otlp::OtlpReceiver::build(id_text(&id), settings).with_oidc(services.clone());
                     built.listeners.push(listen_for_otlp(receiver.with_sockets(sockets.clone())));
                 }
                 ReceiverSettings::ClaudeCodeHooks(settings) => {
-                    let receiver = ClaudeCodeHooksReceiver::build(id_text(&id), settings).with_oidc(oidc.clone());
+                    let receiver = ClaudeCodeHooksReceiver::build(id_text(&id), settings).with_oidc(services.clone());
                     let receiver = receiver.with_sockets(sockets.clone());
-                    let clock = Arc::clone(&self.resources.deps.clock);
+                    let clock = Arc::clone(&services.clock);
                     built.listeners.push(listen_for_hooks(receiver, clock, processors.budget_desk()));
                 }
                 ReceiverSettings::Kafka(settings) => {
@@ -285,40 +263,24 @@ impl GatewayAssembler<'_> {
                         StartError::new(format!("{why}; {}", why.fault.remedy()))
                             .with_place(format_args!("receivers.{id}"))
                     })?;
-                    let GatewayDeps { clock, rng, meter, .. } = &self.resources.deps;
                     processors.trackers().for_each(|(_, tracker)| tracker.join_fleet());
                     let sharing: Vec<_> = processors.all().map(|built| Arc::clone(&built.processor)).collect();
                     let receiver = KafkaReceiver::build(id_text(&id), settings, client);
-                    let receiver = receiver.with_shared_effects(&sharing, &**rng);
+                    let receiver = receiver.with_shared_effects(&sharing, &*services.rng);
                     built.state.extend(receiver.state());
                     built.effects_consumers.extend(receiver.effects_consumer());
                     built.hand_overs.push(receiver.hand_over());
-                    let parts = EffectsSenderParts {
-                        spool: Arc::clone(&self.resources.spool),
-                        tasks: Arc::clone(&self.resources.tasks),
-                        clock: Arc::clone(clock),
-                        meter: meter.clone(),
-                    };
-                    let sender = receiver.effects_sender(parts, &**rng);
+                    let spool = Arc::clone(&self.resources.spool);
+                    let sender = receiver.effects_sender(EffectsSenderParts { spool, services: services.clone() });
                     built.effects_senders.extend(sender.map(|sender| {
                         let run = |stop| async move { sender.run(stop).await };
                         background_task("shared effects", || (), run)
                     }));
-                    built.listeners.push(read_from_kafka(receiver, Arc::clone(clock)));
+                    built.listeners.push(read_from_kafka(receiver, services.clone()));
                 }
             }
         }
         Ok(built)
-    }
-
-    fn exporter_deps(&self) -> ExporterDeps {
-        ExporterDeps {
-            partitioner: Arc::clone(&self.partitioner),
-            tasks: Arc::clone(&self.resources.tasks),
-            clock: Arc::clone(&self.resources.deps.clock),
-            proxies: Arc::clone(&self.processor_deps.proxies),
-            meter: self.resources.deps.meter.clone(),
-        }
     }
 
     /// The pipelines with their components. If the admin port shows history, each pipeline ends with a
@@ -385,8 +347,8 @@ impl GatewayAssembler<'_> {
         let mut signals: Vec<Signal> = receiving.map(|pipeline| pipeline.signal).collect();
         signals.sort_unstable_by_key(|signal| signal.as_str());
         signals.dedup();
-        let (clock, meter) = (Arc::clone(&self.resources.deps.clock), &self.resources.deps.meter);
-        let connector = connectors::runs::RunsConnector::build(id_text(&id), settings, sources, signals, clock, meter);
+        let SharedServices { clock, meter, .. } = self.processor_deps.services.clone();
+        let connector = connectors::runs::RunsConnector::build(id_text(&id), settings, sources, signals, clock, &meter);
         let inlet = Arc::clone(inlet);
         let run = |stop| async move {
             // Always set: the engine exists before background tasks run.
@@ -395,30 +357,6 @@ impl GatewayAssembler<'_> {
             }
         };
         Some(background_task("runs connector", || (), run))
-    }
-
-    /// What receivers need to verify tokens of an identity provider.
-    fn oidc_sender_parts(&self) -> OidcSenderParts {
-        let proxies = Arc::clone(&self.processor_deps.proxies);
-        let (tasks, clock) = (Arc::clone(&self.resources.tasks), Arc::clone(&self.resources.deps.clock));
-        OidcSenderParts { proxies, tasks, clock }
-    }
-
-    /// The client of the identity provider, if one is configured.
-    fn build_oidc_client(
-        &self,
-        extensions: &[ConfiguredComponent<ExtensionSettings>],
-    ) -> Result<Option<Arc<OidcClient>>, StartError> {
-        let settings = admin_ports(extensions).find_map(|(_, settings)| settings.auth.as_ref()?.oidc.clone());
-        let Some(settings) = settings else { return Ok(None) };
-        let deps = &self.resources.deps;
-        let parts = OidcParts {
-            proxies: Arc::clone(&self.processor_deps.proxies),
-            tasks: Arc::clone(&self.resources.tasks),
-            clock: Arc::clone(&deps.clock),
-            rng: Arc::clone(&deps.rng),
-        };
-        Ok(Some(Arc::new(OidcClient::build(settings, parts)?)))
     }
 
     fn build_alert_sender(
@@ -434,9 +372,7 @@ impl GatewayAssembler<'_> {
             runs,
             ids: Arc::clone(&self.processor_deps.ids),
             links,
-            deps: self.resources.deps.clone(),
-            tasks: Arc::clone(&self.resources.tasks),
-            proxies: Arc::clone(&self.processor_deps.proxies),
+            services: self.processor_deps.services.clone(),
             file,
         };
         AlertSender::build(webhook, parts).map(|sender| Some(Arc::new(sender)))

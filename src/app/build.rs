@@ -9,13 +9,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 
 pub use super::gateway_deps::GatewayDeps;
 use crate::app::destinations::ExporterDestination;
 use crate::app::memory::MemoryLimit;
 use crate::app::start_error::StartError;
-use net::Spawn;
+use genai::Vocabulary;
+use net::{RetainedSockets, Spawn};
 use pipeline::spool::{self, Spool, SpoolKey};
 use pipeline::{EnginePlan, Inlet, OutletSettings};
 use processors::spec::ProcessorTask;
@@ -29,6 +31,17 @@ pub struct GatewayResources {
     pub spool: Arc<Spool>,
     /// Spawns tasks, for exporters and background tasks once they run.
     pub tasks: Arc<dyn Spawn>,
+}
+
+/// Resources that a process keeps when it reloads its configuration. A round is the time between two reloads.
+#[derive(Clone, Default)]
+pub struct ReloadResources {
+    /// The ports held over from the previous round.
+    pub sockets: Option<RetainedSockets>,
+    /// Notified when a reload is requested through the admin port.
+    pub reload_requested: Option<Arc<Notify>>,
+    /// The built-in vocabulary, for the first round: it was built while the configuration was loaded.
+    pub vocabulary: Arc<Mutex<Option<Vocabulary>>>,
 }
 
 kernel::with_defaults! {

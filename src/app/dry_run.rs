@@ -147,8 +147,8 @@ impl DryRun {
             identity: pipeline::ClientIdentity::Unverified,
             receiver: "explain".into(),
             trust: self.trust,
-            received: self.deps.clock.now(),
-            id: self.deps.rng.id(),
+            received: self.deps.services.clock.now(),
+            id: self.deps.services.rng.id(),
             repeat: false,
             source_record: None,
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
+use net::{ProxyRules, SharedServices, Spawn};
 use pipeline::{Disk, RealDisk};
 use telemetry::{Health, Meter};
 
@@ -22,6 +23,12 @@ pub struct GatewayDeps {
 }
 
 impl GatewayDeps {
+    /// The services of components, with the tasks and proxies of one round.
+    pub fn services(&self, tasks: Arc<dyn Spawn>, proxies: Arc<ProxyRules>) -> SharedServices {
+        let Self { clock, rng, meter, .. } = self.clone();
+        SharedServices { tasks, clock, rng, meter, proxies }
+    }
+
     /// The dependencies of a real gateway: this machine's clock, randomness and disk, and its own metrics.
     pub fn system() -> Self {
         Self {

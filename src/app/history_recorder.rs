@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::app::build::{BackgroundTask, GatewayDeps, background_task};
+use crate::app::build::{BackgroundTask, background_task};
 use history::{FailedSpans, HistoryStore, HistoryWrite, RunBoard, StoreError};
-use net::{Spawn, spawn::run_blocking};
+use net::{SharedServices, spawn::run_blocking};
 use pipeline::spool::SpoolKey;
 
 /// Time between two updates.
@@ -28,8 +28,7 @@ pub(super) struct HistoryRecorder {
     pub(super) keys: Vec<SpoolKey>,
     /// How long rows of runs are kept, ns.
     pub(super) keep_runs: u64,
-    pub(super) deps: GatewayDeps,
-    pub(super) tasks: Arc<dyn Spawn>,
+    pub(super) services: SharedServices,
     pub(super) is_failing: AtomicBool,
     /// When opening the file is retried, unix ns; 0 if it is open.
     pub(super) reopen_at: AtomicU64,
@@ -37,7 +36,7 @@ pub(super) struct HistoryRecorder {
 
 impl HistoryRecorder {
     fn now(&self) -> u64 {
-        self.deps.clock.now().0
+        self.services.clock.now().0
     }
 
     pub(super) fn update(&self) {
@@ -73,7 +72,7 @@ impl HistoryRecorder {
 
     /// Opens the file and restores its history.
     fn open(&self, now: u64) -> Result<(), StoreError> {
-        let opened = HistoryStore::open(&self.file, &self.keys, &self.deps.rng, now, self.keep_runs);
+        let opened = HistoryStore::open(&self.file, &self.keys, &self.services.rng, now, self.keep_runs);
         self.reopen_at
             .store(if opened.is_ok() { 0 } else { now.saturating_add(REOPEN_INTERVAL_NS) }, Ordering::Relaxed);
         let opened = opened?;
@@ -109,13 +108,13 @@ impl HistoryRecorder {
 
     async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         loop {
-            let clock = Arc::clone(&self.deps.clock);
+            let clock = Arc::clone(&self.services.clock);
             let stopping = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => true,
                 () = clock.sleep(UPDATE_INTERVAL) => false,
             };
             let recorder = Arc::clone(&self);
-            run_blocking(&*self.tasks, "history", move || recorder.update()).await;
+            run_blocking(&*self.services.tasks, "history", move || recorder.update()).await;
             if stopping {
                 // After a reload, the next round opens the file itself.
                 *self.runs.store.lock() = None;

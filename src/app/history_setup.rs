@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use crate::app::build::{BackgroundTask, GatewayResources};
+use crate::app::build::BackgroundTask;
 use crate::app::configured_component::{ConfiguredComponent, admin_ports, vaults};
 use crate::app::history_recorder::HistoryRecorder;
 use crate::app::valid_settings::ValidSettings;
@@ -13,10 +13,12 @@ use crate::components::ProcessorSettings;
 use history::{BoardSampleStates, ClientTable, FailedSpans, RETENTION, RunBoard, SharedHistoryStore};
 use kernel::files::parent_folder;
 use kernel::pseudonym::IdPolicy;
+use net::SharedServices;
 use pages::{AdminPages, BudgetBoard};
 use pipeline::spool::SpoolKey;
 use rates::SeatSums;
 use runs::RunSource;
+use telemetry::Health;
 use telemetry::admin::links::TraceLink;
 
 /// File beside the spool with ended runs.
@@ -92,13 +94,12 @@ impl HistorySetup {
     /// The pages of this gateway.
     pub(super) fn build_pages(
         &self,
-        resources: &GatewayResources,
+        (services, health): (SharedServices, Health),
         runs: RunBoard,
         link: Option<TraceLink>,
         seats: Vec<Arc<SeatSums>>,
         budgets: BudgetBoard,
     ) -> AdminPages {
-        let deps = &resources.deps;
         AdminPages {
             runs,
             keep_runs: self.keep_runs,
@@ -110,23 +111,20 @@ impl HistorySetup {
             seats,
             budgets,
             vault: self.vault.clone(),
-            meter: deps.meter.clone(),
-            health: deps.health.clone(),
-            clock: Arc::clone(&deps.clock),
-            tasks: Arc::clone(&resources.tasks),
+            services,
+            health,
         }
     }
 
     /// The background task that records the history.
-    pub(super) fn build_recorder(&self, resources: &GatewayResources, runs: RunBoard) -> BackgroundTask {
+    pub(super) fn build_recorder(&self, services: SharedServices, runs: RunBoard) -> BackgroundTask {
         let recorder = HistoryRecorder {
             runs,
             failures: Arc::clone(&self.failures),
             file: self.file.clone(),
             keys: self.keys.clone(),
             keep_runs: self.keep_runs,
-            deps: resources.deps.clone(),
-            tasks: Arc::clone(&resources.tasks),
+            services,
             is_failing: AtomicBool::new(false),
             reopen_at: AtomicU64::new(0),
         };

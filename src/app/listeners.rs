@@ -13,7 +13,7 @@ use config::Endpoint;
 use kernel::clock::Clock;
 use net::listen;
 use net::server_tls;
-use net::{BindError, RetainedSockets, ServerTls};
+use net::{BindError, RetainedSockets, ServerTls, SharedServices};
 use pipeline::Receiver as _;
 use receivers::ReceiverOpenError;
 use receivers::claude_code_hooks::ClaudeCodeHooksReceiver;
@@ -75,11 +75,10 @@ pub(super) fn listen_for_hooks(
 }
 
 /// A receiver that reads from Kafka: it has no port, and stops with the receivers that have one.
-pub(super) fn read_from_kafka(receiver: KafkaReceiver, clock: Arc<dyn Clock>) -> Listener {
+pub(super) fn read_from_kafka(receiver: KafkaReceiver, services: SharedServices) -> Listener {
     let serve = move |resources: ListenerResources| async move {
         let inlet = resources.inlet.for_receiver(receiver.id());
-        let ListenerResources { tasks, meter, .. } = resources;
-        let running = receiver.serve(KafkaReceiverContext { inlet, tasks, clock, meter });
+        let running = receiver.serve(KafkaReceiverContext { inlet, services });
         drain_with(|grace| running.drain(grace))
     };
     Box::pin(async move { Ok(bound_receiver(Vec::new(), serve)) })

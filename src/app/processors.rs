@@ -17,7 +17,7 @@ use config::{ComponentId, env};
 use echoes::FingerprintCache;
 use genai::Vocabulary;
 use kernel::pseudonym::Pseudonymizer;
-use net::{ProxyRules, Spawn};
+use net::{ProxyRules, SharedServices};
 use otlp::Signal;
 use processors::redact::RedactConfig;
 use processors::spec::{BuiltProcessor, ProcessorDeps, ProcessorSpec, ProcessorUnusable};
@@ -33,8 +33,7 @@ use tracker::RunTracker;
 pub(super) fn processor_deps(
     valid: &ValidSettings,
     pseudonyms: Pseudonymizer,
-    deps: &GatewayDeps,
-    (tasks, proxies): (Arc<dyn Spawn>, Arc<ProxyRules>),
+    services: SharedServices,
     vocabulary: Option<Vocabulary>,
 ) -> Result<ProcessorDeps, StartError> {
     let mut redactions: Vec<_> =
@@ -61,14 +60,10 @@ pub(super) fn processor_deps(
     Ok(ProcessorDeps {
         vocabulary: Arc::new(vocabulary.with_sellers(sellers).with_policy(policy)),
         ids: Arc::new(RedactionIdPolicy::new(detectors, pseudonyms)),
-        fingerprints: Arc::new(FingerprintCache::new(&*deps.rng)),
+        fingerprints: Arc::new(FingerprintCache::new(&*services.rng)),
         max_error_text: redactions.iter().map(|redaction| redaction.max_error_text).min().unwrap_or_default(),
         max_scan: redactions.iter().map(|redaction| redaction.max_scan).min().unwrap_or_default(),
-        tasks,
-        clock: Arc::clone(&deps.clock),
-        rng: Arc::clone(&deps.rng),
-        meter: deps.meter.clone(),
-        proxies,
+        services,
         storage: None,
     })
 }
@@ -84,8 +79,8 @@ pub(super) fn dry_run_deps(valid: &ValidSettings, deps: &GatewayDeps) -> Result<
     let pseudonyms = Pseudonymizer::new(&key.unwrap_or_else(|| random_key(&*deps.rng)));
     let calls_recogniser = valid.processors.iter().any(|component| component.value.spec().profile().calls_recogniser);
     let proxies = ProxyRules::from_env(&|name: &str| env::var(name).filter(|_| calls_recogniser))?;
-    let services = (Tasks::new(&deps.meter) as Arc<dyn Spawn>, Arc::new(proxies));
-    Ok((processor_deps(valid, pseudonyms.with_epoch(valid.pseudonym_epoch), deps, services, None)?, is_temporary))
+    let services = deps.services(Tasks::new(&deps.meter), Arc::new(proxies));
+    Ok((processor_deps(valid, pseudonyms.with_epoch(valid.pseudonym_epoch), services, None)?, is_temporary))
 }
 
 /// Builds one processor.

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use history::RunBoard;
-use kernel::clock::Clock;
-use net::Spawn;
+use net::SharedServices;
 use net::spawn::run_blocking;
 use otlp::Signal;
 use pipeline::{BytePermit, Clearance, ClientIdentity, InternalInput, Outcome as Answer, Submission, Trust};
@@ -22,8 +21,7 @@ pub(super) struct ReportedJudgements {
     pub(super) trackers: Vec<Arc<RunTracker>>,
     pub(super) runs: RunBoard,
     pub(super) inlet: InletCell,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) tasks: Arc<dyn Spawn>,
+    pub(super) services: SharedServices,
 }
 
 impl JudgementStore for ReportedJudgements {
@@ -34,9 +32,10 @@ impl JudgementStore for ReportedJudgements {
         judgement: RunJudgement,
     ) -> BoxFuture<'a, Result<(), JudgementError>> {
         Box::pin(async move {
-            let now = self.clock.now();
+            let now = self.services.clock.now();
             let (runs, wanted) = (self.runs.clone(), (account.to_owned(), id.to_owned()));
-            let run = run_blocking(&*self.tasks, "judgement", move || runs.find_run(&wanted.0, &wanted.1)).await;
+            let run =
+                run_blocking(&*self.services.tasks, "judgement", move || runs.find_run(&wanted.0, &wanted.1)).await;
             let run = run.flatten().ok_or(JudgementError::UnknownRun)?;
             let key = run_key(account, id);
             let knows_run = |tracker: &&Arc<RunTracker>| !tracker.find_runs(&[key]).is_empty();

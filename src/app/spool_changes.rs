@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::configured_component::ConfiguredComponent;
 use crate::components::{ExporterSettings, id_text};
-use net::Spawn;
+use net::SharedServices;
 use net::spawn::run_blocking;
 use pipeline::Reason;
 use pipeline::forward_label::ForwardLabel;
@@ -309,7 +309,7 @@ impl PartCopies {
 pub(super) struct SpoolChanges {
     pub(super) spool: Arc<Spool>,
     pub(super) exporters: Arc<MoveTargets>,
-    pub(super) tasks: Arc<dyn Spawn>,
+    pub(super) services: SharedServices,
     /// Held during a change, so that there is one at a time.
     pub(super) running: Mutex<()>,
 }
@@ -326,7 +326,7 @@ async fn change(
     let Ok(change) = serde_json::from_slice::<SpoolChange>(&body) else {
         return (StatusCode::BAD_REQUEST, "the body is no change of the spool\n").into_response();
     };
-    let tasks = Arc::clone(&changes.tasks);
+    let tasks = Arc::clone(&changes.services.tasks);
     let apply = move || changes.apply(&change, client.as_ref().map(|client| &*client.name));
     let changed = run_blocking(&*tasks, "spool change", apply).await;
     match changed.unwrap_or(Err(unavailable(Reason::ShuttingDown))) {

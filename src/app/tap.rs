@@ -21,9 +21,8 @@ use time::format_description::well_known::Rfc3339;
 use crate::app::build::InletCell;
 use exporters::debug::{Verbosity, render_request};
 use kernel::calendar::utc;
-use kernel::clock::Clock;
 use kernel::terminal::format_count;
-use net::Spawn;
+use net::SharedServices;
 use net::spawn::run_blocking;
 use otlp::{Payload, Signal, UnknownFields, json as otlp_json};
 use pipeline::ExportRequest;
@@ -37,10 +36,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct TapState {
     /// The engine's inlet, set once the engine exists.
     pub inlet: InletCell,
-    /// The time shown with each request.
-    pub clock: Arc<dyn Clock>,
-    /// Runs the formatting of text.
-    pub tasks: Arc<dyn Spawn>,
+    pub services: SharedServices,
     /// The ids of the configuration's pipelines.
     pub pipelines: Arc<[String]>,
 }
@@ -109,7 +105,7 @@ impl TapStream {
             let tapped = tokio::select! {
                 biased;
                 tapped = self.subscription.next() => tapped?,
-                () = self.state.clock.sleep(REPORT_INTERVAL) => {
+                () = self.state.services.clock.sleep(REPORT_INTERVAL) => {
                     // Requests are counted as left out even if none is shown.
                     let text = format_left_out(self.subscription.take_left_out(), self.json_lines);
                     if text.is_empty() {
@@ -119,10 +115,10 @@ impl TapStream {
                 }
             };
             let left_out = self.subscription.take_left_out();
-            let time = utc(self.state.clock.now()).format(&Rfc3339).unwrap_or_default();
+            let time = utc(self.state.services.clock.now()).format(&Rfc3339).unwrap_or_default();
             let (service, json_lines) = (self.service.clone(), self.json_lines);
             let write = move || format_request(&tapped, service.as_deref(), &time, json_lines);
-            let shown = run_blocking(&*self.state.tasks, "tap", write).await?;
+            let shown = run_blocking(&*self.state.services.tasks, "tap", write).await?;
             self.remaining = self.remaining.saturating_sub(u64::from(shown.is_some()));
             let mut text = format_left_out(left_out, self.json_lines);
             text.push_str(&shown.unwrap_or_default());

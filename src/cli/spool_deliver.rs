@@ -10,8 +10,8 @@ use clap::Args;
 
 use super::config_loading::LoadedConfig;
 use super::fleet::parse_timeout;
-use crate::app::assemble::{self, ReloadResources};
-use crate::app::build::{GatewayBlueprint, GatewayDeps};
+use crate::app::assemble;
+use crate::app::build::{GatewayBlueprint, GatewayDeps, ReloadResources};
 use crate::app::gateway_keys::GatewayKeys;
 use crate::app::resolve::ValidSettings;
 use crate::app::{RunningGateway, StartError};

@@ -3,7 +3,6 @@
 //! in the length of a line. A token is never printed. `admin_address` finds the port.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,12 +15,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::error::CommandError;
-use crate::tasks::Tasks;
+use crate::tasks::command_services;
 use config::address;
 use kernel::secret::Secret;
 use net::client::{self, ClientError, HttpClient, Incoming, read_response, upload_body};
-use net::{ProxyRules, Spawn, tls};
-use telemetry::Meter;
+use net::{ProxyRules, tls};
 
 /// The largest answer, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -119,8 +117,8 @@ impl AdminClient {
     ) -> Result<Self, CommandError> {
         let url = address::parse_url(base).map_err(|why| format!("the address is not valid: {why}"))?;
         let tls = url.tls.then_some(tls);
-        let tasks: Arc<dyn Spawn> = Tasks::new(&Meter::new());
-        let client = HttpClient::build(&client::ClientSettings { tls, http2_only: false }, Arc::new(proxies), tasks)?;
+        let settings = client::ClientSettings { tls, http2_only: false };
+        let client = HttpClient::build(&settings, &command_services(proxies))?;
         Ok(Self { client, base: base.trim_end_matches('/').to_owned(), authorization, refused_hint: "" })
     }
 

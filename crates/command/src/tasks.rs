@@ -12,7 +12,9 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 
-use net::Spawn;
+use kernel::clock::SystemClock;
+use kernel::rng::SystemRng;
+use net::{ProxyRules, SharedServices, Spawn};
 use pipeline::inquiry::ErrandRunner;
 use pipeline::offload::Offload;
 use telemetry::{Meter, names};
@@ -39,6 +41,19 @@ pub fn run_to_end<T>(runtime: Runtime, grace: Duration, work: impl Future<Output
     let output = runtime.block_on(work);
     runtime.shutdown_timeout(grace);
     output
+}
+
+/// The services of a command that runs no gateway: this machine's clock and randomness, and metrics that nobody reads.
+/// Call it in a runtime, or the tasks start on that of their caller.
+pub fn command_services(proxies: ProxyRules) -> SharedServices {
+    let meter = Meter::new();
+    SharedServices {
+        tasks: Tasks::new(&meter),
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SystemRng),
+        meter,
+        proxies: Arc::new(proxies),
+    }
 }
 
 /// Spawns tasks and threads, and counts those still running. Create it within a runtime to use it from any thread.

@@ -128,16 +128,15 @@ impl<P: OtlpProtocol> OtlpExporter<P> {
             tls: has_tls.then(|| common.tls.clone()),
             http2_only: P::VERSION == Version::HTTP_2,
         };
-        let (proxies, tasks, clock) = (Arc::clone(&deps.proxies), Arc::clone(&deps.tasks), Arc::clone(&deps.clock));
-        let client = Arc::new(ReloadingClient::build(settings, proxies, tasks, clock)?);
+        let client = Arc::new(ReloadingClient::build(settings, deps.services.clone())?);
         let configured_encoding = match (common.compression, common.accepts_zstd) {
             (Compression::Zstd, _) | (Compression::Auto, true) => ContentEncoding::Zstd,
             (Compression::Gzip, _) | (Compression::Auto, false) => ContentEncoding::Gzip,
             (Compression::None, _) => ContentEncoding::Identity,
         };
-        let cumulative = common
-            .cumulative
-            .map(|settings| CumulativeConverter::new(settings, &id, Arc::clone(&deps.clock), &deps.meter));
+        let cumulative = common.cumulative.map(|settings| {
+            CumulativeConverter::new(settings, &id, Arc::clone(&deps.services.clock), &deps.services.meter)
+        });
         let remote = RemoteExporter {
             id,
             common,
@@ -157,7 +156,7 @@ impl<P: OtlpProtocol> OtlpExporter<P> {
         let turn = converter.acquire_turn().await;
         let (owned, account, body) = (converter.clone(), Arc::clone(&request.account), request.body.clone());
         let convert = move || owned.convert(&account, &body.joined());
-        let Some(converted) = run_blocking(&*self.remote.deps.tasks, "totals", convert).await else {
+        let Some(converted) = run_blocking(&*self.remote.deps.services.tasks, "totals", convert).await else {
             return Outcome::Retry { after: None, reason: Reason::Lost };
         };
         let Some((body, pending)) = converted else {
@@ -255,7 +254,7 @@ impl RemoteExporter {
 
     /// The encoding to use for the next request.
     pub fn encoding(&self) -> ContentEncoding {
-        let (mut used, now) = (self.encoding.lock(), self.deps.clock.monotonic().as_secs());
+        let (mut used, now) = (self.encoding.lock(), self.deps.services.clock.monotonic().as_secs());
         if used.refused_at.is_some_and(|at| now >= at.saturating_add(ENCODING_RETRY_AFTER.as_secs())) {
             used.refused_at = None;
             // The back end may have advertised zstd, which is no weaker than any other.
@@ -275,7 +274,8 @@ impl RemoteExporter {
         let weaker = if refused == ContentEncoding::Zstd { ContentEncoding::Gzip } else { ContentEncoding::Identity };
         let mut used = self.encoding.lock();
         if used.encoding == refused {
-            *used = EncodingInUse { encoding: weaker, refused_at: Some(self.deps.clock.monotonic().as_secs()) };
+            *used =
+                EncodingInUse { encoding: weaker, refused_at: Some(self.deps.services.clock.monotonic().as_secs()) };
         }
         true
     }
@@ -307,7 +307,7 @@ impl RemoteExporter {
         if is_inline {
             return prepare();
         }
-        run_blocking(&*self.deps.tasks, "compress", prepare).await.flatten()
+        run_blocking(&*self.deps.services.tasks, "compress", prepare).await.flatten()
     }
 
     pub fn add_headers(&self, signal: Signal, account: &str, to: &mut HeaderMap) {

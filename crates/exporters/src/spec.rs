@@ -9,11 +9,9 @@ use ::otlp::Signal;
 use config::{ComponentId, FieldProblem};
 use http::Uri;
 use kafka::{BrokerError, BrokerSettings, SessionPartitioner};
-use kernel::clock::Clock;
+use net::SharedServices;
 use net::tls::{self, TlsError};
-use net::{ProxyRules, Spawn};
 use pipeline::{Exporter, OutletSettings, Trust};
-use telemetry::Meter;
 
 /// Why an exporter can't be built.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -26,17 +24,10 @@ pub enum BuildError {
     Kafka(#[from] BrokerError),
 }
 
-/// Shared services that exporters are built with.
+/// What exporters are built with.
 #[derive(Clone)]
 pub struct ExporterDeps {
-    /// Spawns connection and compression tasks.
-    pub tasks: Arc<dyn Spawn>,
-    /// The source of time.
-    pub clock: Arc<dyn Clock>,
-    /// Proxies for outgoing connections.
-    pub proxies: Arc<ProxyRules>,
-    /// Registers metrics.
-    pub meter: Meter,
+    pub services: SharedServices,
     /// Sorts items by session, for Kafka's partitions.
     pub partitioner: Arc<SessionPartitioner>,
 }

@@ -17,7 +17,7 @@ use net::client::ResponseReadError;
 use net::encoding::{InflateStep, Inflater};
 use net::rope::Rope;
 use net::testing::tasks::TestTasks;
-use net::{ContentEncoding, ProxyRules};
+use net::{ContentEncoding, ProxyRules, SharedServices};
 use otlp::Signal;
 use otlp::status::{GrpcCode, PartialSuccess, RpcStatus, response_to_protobuf};
 use pipeline::accounts::RateLimits;
@@ -32,7 +32,8 @@ pub(super) fn deps(env: &[(&str, String)]) -> ExporterDeps {
     let proxies = Arc::new(ProxyRules::from_env(&var).unwrap());
     let hasher = Pseudonymizer::new(&Secret::new("a key for tests of exporters".to_owned()));
     let partitioner = Arc::new(SessionPartitioner::new(["session.id".to_owned()], hasher));
-    ExporterDeps { tasks: TestTasks::shared(), clock: ManualClock::at(NOW), proxies, meter: Meter::new(), partitioner }
+    let services = SharedServices { clock: ManualClock::at(NOW), proxies, ..net::testing::services() };
+    ExporterDeps { services, partitioner }
 }
 
 /// A request of `size` bytes that compresses well.

@@ -23,7 +23,8 @@ use hyper_util::rt::TokioTimer;
 use super::connection_remedy::connection_remedy;
 use super::proxy::{ProxyConnector, ProxyRules};
 use super::rope::Rope;
-use super::spawn::{HyperTasks, Spawn};
+use super::shared_services::SharedServices;
+use super::spawn::HyperTasks;
 use super::tls::{self, TlsError};
 
 /// TCP connect timeout; CONNECT and TLS count towards the exporter's `timeout`.
@@ -111,22 +112,22 @@ impl ClientError {
 }
 
 impl HttpClient {
-    /// Builds a client that uses `proxies`.
+    /// Builds a client that uses the proxies and tasks of `services`.
     ///
     /// # Errors
     /// A TLS file can't be used, or root certificates are missing.
-    pub fn build(settings: &ClientSettings, proxies: Arc<ProxyRules>, tasks: Arc<dyn Spawn>) -> Result<Self, TlsError> {
+    pub fn build(settings: &ClientSettings, services: &SharedServices) -> Result<Self, TlsError> {
         let tls = settings.tls.as_ref().map(tls::ClientTlsSettings::read).transpose()?;
-        Self::build_with_tls(settings, tls.map(|(config, _)| config), proxies, tasks)
+        Self::build_with_tls(settings, tls.map(|(config, _)| config), services)
     }
 
     /// Builds a client with a TLS configuration that was already read.
     pub(super) fn build_with_tls(
         settings: &ClientSettings,
         tls: Option<rustls::ClientConfig>,
-        proxies: Arc<ProxyRules>,
-        tasks: Arc<dyn Spawn>,
+        services: &SharedServices,
     ) -> Result<Self, TlsError> {
+        let (proxies, tasks) = (Arc::clone(&services.proxies), Arc::clone(&services.tasks));
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);

@@ -8,17 +8,14 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::client::{self, HttpClient};
-use super::proxy::ProxyRules;
-use super::spawn::{Spawn, run_blocking};
+use super::shared_services::SharedServices;
+use super::spawn::run_blocking;
 use super::tls::{self, TlsError};
-use kernel::clock::Clock;
 
 /// A client that follows its TLS files; see the module.
 pub struct ReloadingClient {
     settings: client::ClientSettings,
-    proxies: Arc<ProxyRules>,
-    tasks: Arc<dyn Spawn>,
-    clock: Arc<dyn Clock>,
+    services: SharedServices,
     current: RwLock<Arc<HttpClient>>,
     last_check: Mutex<LastFileCheck>,
 }
@@ -35,24 +32,19 @@ impl ReloadingClient {
     ///
     /// # Errors
     /// A TLS file can't be used, or root certificates are missing.
-    pub fn build(
-        settings: client::ClientSettings,
-        proxies: Arc<ProxyRules>,
-        tasks: Arc<dyn Spawn>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, TlsError> {
+    pub fn build(settings: client::ClientSettings, services: SharedServices) -> Result<Self, TlsError> {
         let (tls, digest) = settings.tls.as_ref().map(tls::ClientTlsSettings::read).transpose()?.unzip();
-        let client = HttpClient::build_with_tls(&settings, tls, Arc::clone(&proxies), Arc::clone(&tasks))?;
+        let client = HttpClient::build_with_tls(&settings, tls, &services)?;
         let digest = digest.unwrap_or_default();
-        let last_check = Mutex::new(LastFileCheck { at: clock.monotonic(), digest, last_error: None });
-        Ok(Self { settings, proxies, tasks, clock, current: RwLock::new(Arc::new(client)), last_check })
+        let last_check = Mutex::new(LastFileCheck { at: services.clock.monotonic(), digest, last_error: None });
+        Ok(Self { settings, services, current: RwLock::new(Arc::new(client)), last_check })
     }
 
     /// The current client, after checking the files if that is due.
     pub async fn current_client(self: &Arc<Self>, id: &str) -> Arc<HttpClient> {
         if self.is_due() {
             let client = Arc::clone(self);
-            let reloaded = run_blocking(&*self.tasks, "reload", move || client.reload_if_changed()).await;
+            let reloaded = run_blocking(&*self.services.tasks, "reload", move || client.reload_if_changed()).await;
             match reloaded {
                 Some(Ok(true)) => tracing::info!(exporter = id, "certificates were reloaded"),
                 Some(Err(why)) => {
@@ -71,7 +63,7 @@ impl ReloadingClient {
     /// Whether a check of the files is due. The caller that gets true must check.
     fn is_due(&self) -> bool {
         let Some(tls) = self.settings.tls.as_ref().filter(|tls| tls.has_files()) else { return false };
-        let (mut last_check, now) = (self.last_check.lock(), self.clock.monotonic());
+        let (mut last_check, now) = (self.last_check.lock(), self.services.clock.monotonic());
         let is_due = now.saturating_sub(last_check.at) >= tls.reload_interval;
         if is_due {
             last_check.at = now;
@@ -83,9 +75,7 @@ impl ReloadingClient {
     fn reload_if_changed(&self) -> Result<bool, TlsError> {
         let Some(tls) = &self.settings.tls else { return Ok(false) };
         let known_digest = self.last_check.lock().digest;
-        let build_client = |config| {
-            HttpClient::build_with_tls(&self.settings, Some(config), Arc::clone(&self.proxies), Arc::clone(&self.tasks))
-        };
+        let build_client = |config| HttpClient::build_with_tls(&self.settings, Some(config), &self.services);
         let rebuilt = tls
             .read_if_changed(known_digest)
             .and_then(|changed| changed.map(|(config, digest)| Ok((build_client(config)?, digest))).transpose());

@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use super::encoding::{InflateError, InflateStep, Inflater, compress};
 use super::rope::Rope;
 use super::*;
-use crate::testing::tasks::TestTasks;
 
 const ALL: [ContentEncoding; 4] =
     [ContentEncoding::Identity, ContentEncoding::Gzip, ContentEncoding::Deflate, ContentEncoding::Zstd];
@@ -230,7 +229,8 @@ fn a_proxys_password_never_goes_to_the_back_end() {
     let proxies = Arc::new(proxies);
     for (http2_only, given) in [(true, false), (false, true)] {
         let settings = client::ClientSettings { tls: None, http2_only };
-        let client = HttpClient::build(&settings, Arc::clone(&proxies), TestTasks::shared()).expect("a client");
+        let services = SharedServices { proxies: Arc::clone(&proxies), ..crate::testing::services() };
+        let client = HttpClient::build(&settings, &services).expect("a client");
         assert_eq!(client.proxy_authorization(&http::Uri::from_static("http://signoz.test:4317/x")).is_some(), given);
         assert!(client.proxy_authorization(&http::Uri::from_static("https://signoz.test/x")).is_none());
     }

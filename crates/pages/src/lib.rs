@@ -34,10 +34,9 @@ use serde_json::{Value, json};
 
 pub use budgets::BudgetBoard;
 use history::{ClientTable, FailedSpans, RETENTION, RunBoard, RunFilter};
-use kernel::clock::Clock;
 use kernel::hex;
 use limits::{PageState, Seen, limit_board, limit_budgets};
-use net::{Spawn, spawn::run_blocking};
+use net::{SharedServices, spawn::run_blocking};
 use rates::SeatSums;
 use runs::{RunDetail, RunView, UsageSum};
 use telemetry::admin::auth::KnownClient;
@@ -63,13 +62,8 @@ pub struct AdminPages {
     pub budgets: BudgetBoard,
     /// Prefix of the vault's object names, if it may be shown.
     pub vault: Option<String>,
-    /// The gateway's own metrics.
-    pub meter: Meter,
+    pub services: SharedServices,
     pub health: Health,
-    /// Source of time.
-    pub clock: Arc<dyn Clock>,
-    /// Runs slow work on blocking threads.
-    pub tasks: Arc<dyn Spawn>,
 }
 
 /// The routes, to be placed behind the admin port's guard.
@@ -143,7 +137,7 @@ async fn respond_with(
     build_response: impl FnOnce(&AdminPages) -> Response + Send + 'static,
 ) -> Response {
     let owned = Arc::clone(pages);
-    let response = run_blocking(&*pages.tasks, "page", move || build_response(&owned)).await;
+    let response = run_blocking(&*pages.services.tasks, "page", move || build_response(&owned)).await;
     response.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
 
@@ -232,16 +226,17 @@ async fn issue(Seen(pages): PagesState, Path(id): Path<String>, headers: HeaderM
 
 impl PageState for Arc<AdminPages> {
     fn limited_to(&self, client: &KnownClient) -> Self {
-        let (runs, meter) = (limit_board(&self.runs, client), Meter::new());
+        let runs = limit_board(&self.runs, client);
+        let services = SharedServices { meter: Meter::new(), ..self.services.clone() };
         let (failures, clients, seats) = Default::default();
         let budgets = limit_budgets(self, &runs, client);
-        Self::new(AdminPages { runs, budgets, meter, failures, clients, seats, ..AdminPages::clone(self) })
+        Self::new(AdminPages { runs, budgets, services, failures, clients, seats, ..AdminPages::clone(self) })
     }
 }
 
 impl AdminPages {
     fn now(&self) -> u64 {
-        self.clock.now().0
+        self.services.clock.now().0
     }
 
     fn trace_url(&self, run: &RunView) -> Option<String> {

@@ -78,7 +78,7 @@ pub(super) fn gateway_json(pages: &AdminPages) -> Value {
     let trouble = |(part, why): (String, &'static str)| json!({"component": part, "reason": why});
     let troubles = pages.health.troubles();
     let is_ready = troubles.is_empty();
-    let problems: Vec<Value> = troubles.into_iter().chain(find_notices(&pages.meter)).map(trouble).collect();
+    let problems: Vec<Value> = troubles.into_iter().chain(find_notices(&pages.services.meter)).map(trouble).collect();
     let mut gateway = json!({
         "schema": to_json::SCHEMA,
         "ready": is_ready,
@@ -97,13 +97,13 @@ fn unpriced_calls_json(pages: &AdminPages) -> Value {
         json!({"provider": calls.provider, "model": calls.model, "reason": calls.reason, "nearest": calls.nearest,
             "count": calls.count, "price_config": calls.config_line})
     };
-    UnpricedCalls::from_meter(&pages.meter).into_iter().take(MAX_UNPRICED_CALLS).map(row).collect()
+    UnpricedCalls::from_meter(&pages.services.meter).into_iter().take(MAX_UNPRICED_CALLS).map(row).collect()
 }
 
 /// Adds what the vault steps report: the privacy profile of each, keys whose values moved (most frequent first),
 /// undeclared agents, and the lines of configuration to paste.
 pub(super) fn add_vault_fields(fields: &mut Map<String, Value>, pages: &AdminPages) {
-    let vaults = VaultSummary::from_meter(&pages.meter);
+    let vaults = VaultSummary::from_meter(&pages.services.meter);
     let profile = |(processor, profile): (String, String)| (processor, Value::from(profile));
     fields.insert("privacy".into(), vaults.privacy_profiles.into_iter().map(profile).collect());
     fields.insert("moved_keys".into(), json!(vaults.moved_keys));
@@ -134,7 +134,8 @@ impl ModelFirstChunk {
             let (p95_within, calls) = (reading.percentile_bound(0.95)?, reading.counts.iter().sum());
             Some(Self { provider: label("provider"), model: label("model"), calls, p95_within })
         };
-        let mut models: Vec<Self> = pages.meter.series(&names::FIRST_CHUNK).into_iter().filter_map(read).collect();
+        let mut models: Vec<Self> =
+            pages.services.meter.series(&names::FIRST_CHUNK).into_iter().filter_map(read).collect();
         models.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.model.cmp(&b.model)));
         models.truncate(MAX_TIMED_MODELS);
         models
@@ -429,8 +430,8 @@ impl OverviewPage {
             first_chunks: ModelFirstChunk::most_called(pages).iter().map(ModelFirstChunk::row).collect(),
             unpriced_calls: unpriced_rows(pages),
             troubles: pages.health.troubles(),
-            notices: find_notices(&pages.meter),
-            agents_lines: VaultSummary::from_meter(&pages.meter).agents_lines,
+            notices: find_notices(&pages.services.meter),
+            agents_lines: VaultSummary::from_meter(&pages.services.meter).agents_lines,
             vitals: if pages.runs.permit.is_none() { gateway_vitals(pages) } else { Vec::new() },
             troubles_of_calls: troubles_sentence(&figures),
             no_usage: figures.no_usage.sentence(text::clean_name),
@@ -449,7 +450,7 @@ fn unpriced_rows(pages: &AdminPages) -> Vec<CountRow> {
         let detail = format!("{} · {}", text::clean_name(&calls.provider), calls.reason.replace('_', " "));
         CountRow::new(&calls.model, detail, calls.count, note.unwrap_or_default())
     };
-    UnpricedCalls::from_meter(&pages.meter).into_iter().take(MAX_UNPRICED_CALLS).map(row).collect()
+    UnpricedCalls::from_meter(&pages.services.meter).into_iter().take(MAX_UNPRICED_CALLS).map(row).collect()
 }
 
 /// The tenant and prompt template for which a model fell back to another.
@@ -684,8 +685,8 @@ fn troubles_sentence(figures: &WindowFigures) -> Option<String> {
 
 /// A few figures of the gateway itself; its own page has the rest.
 fn gateway_vitals(pages: &AdminPages) -> Vec<(&'static str, String)> {
-    let sum = |def: &'static MetricDefinition| pages.meter.values(def).iter().sum::<f64>();
-    let max = |def: &'static MetricDefinition| pages.meter.values(def).into_iter().fold(0.0, f64::max);
+    let sum = |def: &'static MetricDefinition| pages.services.meter.values(def).iter().sum::<f64>();
+    let max = |def: &'static MetricDefinition| pages.services.meter.values(def).into_iter().fold(0.0, f64::max);
     let mib = |bytes: f64| format!("{:.1} MiB", bytes / 1_048_576.0);
     let count_text = |number: f64| text::format_count(number.max(0.0) as u64);
     vec![

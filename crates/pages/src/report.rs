@@ -79,7 +79,7 @@ pub(super) fn report_response(pages: &AdminPages, query: &PageQuery, as_json: bo
 /// Lists keys whose values moved to the vault, and the lines that keep them; empty if there are none. Keys look like
 /// names, so they are written as code.
 fn moved_keys_text(pages: &AdminPages) -> String {
-    let VaultSummary { moved_keys, keep_lines, .. } = VaultSummary::from_meter(&pages.meter);
+    let VaultSummary { moved_keys, keep_lines, .. } = VaultSummary::from_meter(&pages.services.meter);
     if moved_keys.is_empty() {
         return String::new();
     }

@@ -51,7 +51,7 @@ fn pages(tracker: Made, link: &str) -> (axum::Router, Meter) {
 
 pub(crate) fn pages_of(runs: RunBoard, link: &str) -> (axum::Router, Meter) {
     let pages = state_of(runs, link);
-    let (meter, health) = (pages.meter.clone(), pages.health.clone());
+    let (meter, health) = (pages.services.meter.clone(), pages.health.clone());
     let guard = AdminState { meter: meter.clone(), health, money: ::runs::amounts::format_dollars };
     (admin::guard_routes(admin::router(Arc::new(guard)).merge(router(Arc::new(pages))), Vec::new()), meter)
 }
@@ -73,10 +73,8 @@ pub(crate) fn state_of(runs: RunBoard, link: &str) -> AdminPages {
         seats: vec![Arc::new(seats())],
         budgets: BudgetBoard::default(),
         vault: Some("s3://audit-logs/x".to_owned()),
-        meter: Meter::new(),
+        services: net::SharedServices { clock: ManualClock::at(UnixNanos(NOW)), ..net::testing::services() },
         health: Health::new(),
-        clock: ManualClock::at(UnixNanos(NOW)),
-        tasks: net::testing::tasks::TestTasks::shared(),
     }
 }
 

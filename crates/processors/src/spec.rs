@@ -16,16 +16,13 @@ use ::vault::store::spec::StoreUnusable;
 use ::vault::uploader::ErasureInbox;
 use config::FieldProblem;
 use genai::{ClosedItemPolicy, Vocabulary};
-use kernel::clock::Clock;
 use kernel::pseudonym::IdPolicy;
-use kernel::rng::Rng;
-use net::{ProxyRules, Spawn, TlsError};
+use net::{SharedServices, TlsError};
 use otlp::{Payload, Signal};
 use pipeline::Processor;
 use pipeline::spool::Spool;
 use rates::{ActiveRates, RatesError, SeatSums};
 use redaction::Detector;
-use telemetry::Meter;
 use tracker::RunTracker;
 
 /// Why a processor can't be used as configured.
@@ -61,7 +58,7 @@ impl ProcessorUnusable {
     }
 }
 
-/// The services that processors are built with.
+/// What processors are built with.
 #[derive(Clone)]
 pub struct ProcessorDeps {
     pub vocabulary: Arc<Vocabulary>,
@@ -72,11 +69,7 @@ pub struct ProcessorDeps {
     pub max_error_text: usize,
     /// The length of text, in bytes, that every `redact` processor searches.
     pub max_scan: usize,
-    pub tasks: Arc<dyn Spawn>,
-    pub clock: Arc<dyn Clock>,
-    pub rng: Arc<dyn Rng>,
-    pub meter: Meter,
-    pub proxies: Arc<ProxyRules>,
+    pub services: SharedServices,
     /// Where a gateway stores; `None` in a dry run, which writes nothing and fetches nothing.
     pub storage: Option<ProcessorStorage>,
 }

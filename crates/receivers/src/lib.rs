@@ -7,6 +7,4 @@ mod http_ports;
 pub mod kafka;
 pub mod otlp;
 
-pub use http_ports::{
-    OidcSenderParts, PortReceiver, ReceiverOpenError, ReceiverPortView, ReceiverPortsView, TokensError,
-};
+pub use http_ports::{PortReceiver, ReceiverOpenError, ReceiverPortView, ReceiverPortsView, TokensError};

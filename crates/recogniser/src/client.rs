@@ -14,12 +14,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::{HeaderValue, Request, StatusCode, header};
 use parking_lot::Mutex;
 
-use kernel::clock::{Clock, with_timeout};
+use kernel::clock::with_timeout;
 use net::client::{self, read_response, upload_body};
 use net::spawn::run_blocking;
-use net::{HttpClient, ProxyRules, Spawn, TlsError};
+use net::{HttpClient, SharedServices, TlsError};
 use redaction::recognised::EntityHit;
-use telemetry::{Counter, Histogram, Meter, names};
+use telemetry::{Counter, Histogram, names};
 
 use super::answer::{build_request, parse_findings};
 use super::call_scheduler::CallScheduler;
@@ -32,17 +32,6 @@ const MAX_ANSWER_BYTES: usize = 8 << 20;
 /// Longer answers are parsed on a blocking thread instead of the reactor, in bytes.
 const MAX_INLINE_BYTES: usize = 64 << 10;
 
-#[derive(Clone)]
-pub struct ClientDependencies {
-    /// Runs the connections' tasks.
-    pub tasks: Arc<dyn Spawn>,
-    /// Measures the deadline.
-    pub clock: Arc<dyn Clock>,
-    /// Proxies for outgoing connections; loopback uses none.
-    pub proxies: Arc<ProxyRules>,
-    pub meter: Meter,
-}
-
 /// A recogniser with the API of Presidio's analyzer.
 pub struct PresidioClient(Arc<ClientInner>);
 
@@ -50,8 +39,7 @@ struct ClientInner {
     id: Arc<str>,
     settings: Arc<Settings>,
     client: HttpClient,
-    tasks: Arc<dyn Spawn>,
-    clock: Arc<dyn Clock>,
+    services: SharedServices,
     scheduler: Arc<CallScheduler>,
     /// Shared by all accounts: opens when the recogniser can't be reached or reports that it is unavailable.
     breaker: CircuitBreaker,
@@ -59,7 +47,6 @@ struct ClientInner {
     slow_breakers: Mutex<HashMap<Arc<str>, Arc<CircuitBreaker>>>,
     /// Whether the last call was refused, so that a refusal is logged only once.
     last_refused: AtomicBool,
-    meter: Meter,
     texts: Counter,
     bytes: Counter,
     seconds: Histogram,
@@ -104,12 +91,12 @@ impl PresidioClient {
     ///
     /// # Errors
     /// A TLS file that can't be used, or missing roots.
-    pub fn build(id: Arc<str>, settings: Settings, deps: ClientDependencies) -> Result<Self, TlsError> {
-        let ClientDependencies { tasks, clock, proxies, meter } = deps;
+    pub fn build(id: Arc<str>, settings: Settings, services: SharedServices) -> Result<Self, TlsError> {
+        let meter = &services.meter;
         let client_settings = client::ClientSettings { tls: settings.tls.clone(), http2_only: false };
         let labels = &[("processor", &*id)];
         let inner = ClientInner {
-            client: HttpClient::build(&client_settings, proxies, Arc::clone(&tasks))?,
+            client: HttpClient::build(&client_settings, &services)?,
             scheduler: CallScheduler::new(settings.config.in_flight),
             breaker: CircuitBreaker::default(),
             slow_breakers: Mutex::default(),
@@ -119,9 +106,7 @@ impl PresidioClient {
             seconds: meter.histogram(&names::RECOGNISER_SECONDS, labels),
             settings: Arc::new(settings),
             id,
-            tasks,
-            clock,
-            meter,
+            services,
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -139,7 +124,7 @@ impl TextRecogniser for PresidioClient {
             let mut running: FuturesUnordered<_> = batches.map(send).collect();
             let finish_all = async { while running.next().await.is_some() {} };
             // Answers that arrived in time count; the caller sees which are missing.
-            let _ = with_timeout(&*inner.clock, inner.settings.config.timeout.0, finish_all).await;
+            let _ = with_timeout(&*inner.services.clock, inner.settings.config.timeout.0, finish_all).await;
             drop(running);
             answers.into_inner()
         })
@@ -211,7 +196,7 @@ impl ClientInner {
         if gave_up.load(Ordering::Relaxed) {
             return Err(CallFault::NotCalled);
         }
-        let now = self.clock.monotonic();
+        let now = self.services.clock.monotonic();
         let may_call_for_account = owner.slow_breaker.may_call(now);
         if !may_call_for_account || !self.breaker.may_call(now) {
             if may_call_for_account {
@@ -265,12 +250,12 @@ impl ClientInner {
             return parse_findings(&self.settings, texts, &body);
         }
         let (settings, texts) = (Arc::clone(&self.settings), texts.to_vec());
-        run_blocking(&*self.tasks, "recogniser", move || parse_findings(&settings, &texts, &body)).await?
+        run_blocking(&*self.services.tasks, "recogniser", move || parse_findings(&settings, &texts, &body)).await?
     }
 
     fn count_call(&self, outcome: &'static str) {
         let labels = &[("processor", &*self.id), ("outcome", outcome)];
-        self.meter.counter(&names::RECOGNISER_CALLS, labels).increment(1);
+        self.services.meter.counter(&names::RECOGNISER_CALLS, labels).increment(1);
     }
 }
 
@@ -289,7 +274,7 @@ impl RunningCall<'_> {
     }
 
     fn record_result(&self, fault: Option<CallFault>) {
-        let (inner, now) = (self.inner, self.inner.clock.monotonic());
+        let (inner, now) = (self.inner, self.inner.services.clock.monotonic());
         inner.count_call(fault.map_or("answered", CallFault::as_str));
         inner.seconds.record(now.saturating_sub(self.began).as_secs_f64());
         let fault_to_log = match fault {

@@ -17,6 +17,6 @@ mod recognise;
 #[cfg(test)]
 mod tests;
 
-pub use client::{ClientDependencies, PresidioClient};
+pub use client::PresidioClient;
 pub use config::{Config, OnRecogniserError, Settings, TlsConfig};
 pub use recognise::{RecogniserAnswers, TextRecogniser};

@@ -15,8 +15,7 @@ use fakes::sink::{Answer, Sink};
 use fakes::tls::{Authority, pem_file};
 use fixtures::until::until;
 use kernel::clock::{Clock, ManualClock, SystemClock, UnixNanos};
-use net::ProxyRules;
-use net::testing::tasks::TestTasks;
+use net::SharedServices;
 use pipeline::Trust;
 use redaction::recognised::EntityHit;
 use telemetry::Meter;
@@ -39,13 +38,8 @@ fn bound(config: &Config) -> Settings {
 
 fn build(settings: Settings, clock: Arc<dyn Clock>) -> (PresidioClient, Meter) {
     let meter = Meter::new();
-    let deps = ClientDependencies {
-        tasks: TestTasks::shared(),
-        clock,
-        proxies: Arc::new(ProxyRules::direct()),
-        meter: meter.clone(),
-    };
-    (PresidioClient::build("redact".into(), settings, deps).unwrap(), meter)
+    let services = SharedServices { clock, meter: meter.clone(), ..net::testing::services() };
+    (PresidioClient::build("redact".into(), settings, services).unwrap(), meter)
 }
 
 fn system() -> Arc<dyn Clock> {

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 pub(super) mod routes;
 
-use crate::app::build::{BackgroundTask, GatewayDeps, background_task};
+use crate::app::build::{BackgroundTask, background_task};
 use crate::app::start_error::StartError;
 use history::{RETENTION, RunBoard};
 use kernel::files;
@@ -24,7 +24,7 @@ use kernel::pseudonym::IdPolicy;
 use kernel::sha256::{Sha256, hmac_sha256};
 use net::client::{self, HttpClient, read_response, upload_body};
 use net::spawn::run_blocking;
-use net::{ProxyRules, Spawn, tls};
+use net::{SharedServices, tls};
 use pages::alert_message;
 use runs::fair_eviction::choose_eviction;
 use runs::{Alert, AlertSeverity, RunView};
@@ -95,9 +95,7 @@ pub(super) struct AlertSenderParts {
     pub(super) runs: RunBoard,
     pub(super) ids: Arc<dyn IdPolicy>,
     pub(super) links: alert_message::MessageLinks,
-    pub(super) deps: GatewayDeps,
-    pub(super) tasks: Arc<dyn Spawn>,
-    pub(super) proxies: Arc<ProxyRules>,
+    pub(super) services: SharedServices,
     /// The file that records sent alerts, beside the spool.
     pub(super) file: PathBuf,
 }
@@ -195,16 +193,16 @@ impl AlertSender {
     pub(super) fn build(webhook: AlertWebhook, parts: AlertSenderParts) -> Result<Self, StartError> {
         let tls = webhook.url.expose().starts_with("https://").then(tls::ClientTlsSettings::default);
         let settings = client::ClientSettings { tls, http2_only: false };
-        let client = HttpClient::build(&settings, Arc::clone(&parts.proxies), Arc::clone(&parts.tasks))?;
+        let client = HttpClient::build(&settings, &parts.services)?;
         Ok(Self { parts, webhook, client, state: Mutex::default() })
     }
 
     fn now(&self) -> u64 {
-        self.parts.deps.clock.now().0
+        self.parts.services.clock.now().0
     }
 
     fn count_messages(&self, outcome: &'static str, count: usize) {
-        self.parts.deps.meter.counter(&names::ALERT_MESSAGES, &[("outcome", outcome)]).increment(count as u64);
+        self.parts.services.meter.counter(&names::ALERT_MESSAGES, &[("outcome", outcome)]).increment(count as u64);
     }
 
     /// Queues messages about new and ended alerts, in the order in which they began.
@@ -228,7 +226,7 @@ impl AlertSender {
 
     /// Queues new messages and sends those that are due. Returns false if the gateway shuts down.
     pub(super) async fn evaluate_alerts(&self, stop: &mut watch::Receiver<bool>) -> bool {
-        let clock = &self.parts.deps.clock;
+        let clock = &self.parts.services.clock;
         loop {
             // Before each message, so that a new critical alert does not wait for many warnings.
             self.queue_messages();
@@ -255,7 +253,7 @@ impl AlertSender {
             runs.visit_runs(from, &mut |run| examples.add(run));
             examples.finish().pop().flatten()
         };
-        run_blocking(&*self.parts.tasks, "alert", find).await.flatten()
+        run_blocking(&*self.parts.services.tasks, "alert", find).await.flatten()
     }
 
     /// Sends one request about an alert whose names were redacted.
@@ -286,7 +284,7 @@ impl AlertSender {
         };
         tokio::select! {
             answer = exchange => answer,
-            () = self.parts.deps.clock.sleep(ATTEMPT_TIMEOUT) => Err(failure("no answer in time", Some(Duration::ZERO))),
+            () = self.parts.services.clock.sleep(ATTEMPT_TIMEOUT) => Err(failure("no answer in time", Some(Duration::ZERO))),
         }
     }
 
@@ -313,7 +311,8 @@ impl AlertSender {
     async fn save(&self) {
         let text = serde_json::to_vec(&self.state.lock().sent).unwrap_or_default();
         let file = self.parts.file.clone();
-        let saved = run_blocking(&*self.parts.tasks, "alerts", move || files::replace_file(&file, &text)).await;
+        let saved =
+            run_blocking(&*self.parts.services.tasks, "alerts", move || files::replace_file(&file, &text)).await;
         if let Some(Err(error)) = saved {
             let error = error.kind();
             tracing::warn!("the record of sent alerts can't be saved: {error}; after a restart they may be sent again");
@@ -376,7 +375,7 @@ impl AlertSender {
         loop {
             let ended = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => true,
-                () = self.parts.deps.clock.sleep(EVALUATION_INTERVAL) => false,
+                () = self.parts.services.clock.sleep(EVALUATION_INTERVAL) => false,
             };
             if ended || !self.evaluate_alerts(&mut stop).await {
                 return;

@@ -17,9 +17,9 @@ use crate::app::build::InletCell;
 use budgets::config::Budget;
 use budgets::{BudgetDesk, BudgetRecord, Measure, Names, RecordKind, Scope};
 use kernel::calendar::{cut_to_minutes, rfc3339};
-use kernel::clock::{Clock, UnixNanos};
+use kernel::clock::UnixNanos;
 use kernel::pseudonym::{IdPolicy, PREFIX, is_pseudonym};
-use kernel::rng::Rng;
+use net::SharedServices;
 use otlp::Signal;
 use pipeline::{BytePermit, Clearance, ClientIdentity, InternalInput, Outcome, Submission, Trust};
 use rates::Usd;
@@ -62,8 +62,7 @@ pub(super) struct BudgetGrants {
     pub(super) receiver: Option<Arc<str>>,
     pub(super) inlet: InletCell,
     pub(super) ids: Arc<dyn IdPolicy>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) rng: Arc<dyn Rng>,
+    pub(super) services: SharedServices,
 }
 
 type Refusal = (StatusCode, String);
@@ -111,7 +110,7 @@ impl BudgetGrants {
         // the vault keeps the grant where the run or session is; a pseudonym is no id that a client sends
         let sent = |of: Scope| (scope == of && !is_pseudonym(key)).then(|| key.clone());
         let names = Names { run: sent(Scope::Run), session: sent(Scope::Session), ..Names::default() };
-        let now = self.clock.now();
+        let now = self.services.clock.now();
         let until = now.0.saturating_add(seconds.saturating_mul(1_000_000_000));
         let budget = request.budget.clone().unwrap_or_default();
         let (granted_by, reason, key) = (redact(who), redact(reason.trim()), shown.clone());
@@ -131,7 +130,8 @@ impl BudgetGrants {
             return refuse("no pipeline for traces has the processor `runs` with the budgets");
         };
         let inlet = self.inlet.get().ok_or_else(not_now)?;
-        let wire = Bytes::from(BudgetRecord::encode(std::slice::from_ref(record), names, now.0, || self.rng.id()));
+        let wire =
+            Bytes::from(BudgetRecord::encode(std::slice::from_ref(record), names, now.0, || self.services.rng.id()));
         let mut permit = BytePermit::new();
         inlet.budget().charge(&mut permit, wire.len()).await.map_err(|_| not_now())?;
         let (signal, transport, trust) = (Signal::Traces, "http", Trust::Internal);

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use super::*;
 use budgets::config::{BudgetsConfig, check};
 use budgets::{Answer, BudgetLine, Question};
+use command::tasks::command_services;
 use kernel::clock::ManualClock;
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
-use kernel::rng::SystemRng;
 use kernel::secret::Secret;
+use net::ProxyRules;
 
 struct Desk(Vec<Budget>);
 
@@ -48,8 +49,10 @@ fn grants() -> BudgetGrants {
         receiver: Some("otlp".into()),
         inlet: InletCell::default(),
         ids: Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("k".to_owned())))),
-        clock: ManualClock::at(UnixNanos(1_795_000_000_000_000_000)),
-        rng: Arc::new(SystemRng),
+        services: SharedServices {
+            clock: ManualClock::at(UnixNanos(1_795_000_000_000_000_000)),
+            ..command_services(ProxyRules::direct())
+        },
     }
 }
 

@@ -15,8 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
 use history::RunBoard;
-use kernel::clock::Clock;
-use net::{Spawn, spawn::run_blocking};
+use net::{SharedServices, spawn::run_blocking};
 use processors::spec::ErasureReportTarget;
 use runs::RunRecord;
 use vault::chain::erasures::{ErasedRuns, ErasureHead, ErasureReport};
@@ -30,8 +29,7 @@ pub(super) struct ErasureReports {
     pub(super) targets: Arc<[Arc<ErasureReportTarget>]>,
     /// The history from which erased runs are deleted.
     pub(super) runs: RunBoard,
-    pub(super) tasks: Arc<dyn Spawn>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) services: SharedServices,
 }
 
 pub(super) fn router(reports: ErasureReports) -> Router {
@@ -71,13 +69,13 @@ impl ErasureReports {
     /// Deletes the runs of the report from history, which takes them no more.
     async fn erase_runs(&self, erased: ErasedRuns) -> Response {
         let ErasedRuns { account, users, session } = erased;
-        let (board, now) = (self.runs.clone(), self.clock.now().0);
+        let (board, now) = (self.runs.clone(), self.services.clock.now().0);
         let users: HashSet<String> = users.into_iter().collect();
         let is_erased = move |run: &RunRecord<'_>| {
             run.account == account
                 && (session.as_deref() == Some(run.session) || run.user.is_some_and(|user| users.contains(user)))
         };
-        match run_blocking(&*self.tasks, "history", move || board.erase_runs(is_erased, now)).await {
+        match run_blocking(&*self.services.tasks, "history", move || board.erase_runs(is_erased, now)).await {
             Some(Ok(count)) => {
                 (StatusCode::OK, format!("accepted: the next digest will name it; {count} runs left the history\n"))
                     .into_response()

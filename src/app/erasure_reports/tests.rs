@@ -1,12 +1,12 @@
 use audit::testing::site::Site;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use command::tasks::Tasks;
+use command::tasks::command_services;
 use history::{HistoryStore, HistoryWrite};
 use kernel::rng::SeededRng;
+use net::ProxyRules;
 use parking_lot::Mutex;
 use runs::{EndedRuns, RunView, run_key};
-use telemetry::Meter;
 use tower::ServiceExt as _;
 use vault::chain::digest::ChainDigest;
 use vault::chain::note::SigningKey;
@@ -37,8 +37,8 @@ impl Gateway {
         let targets = Arc::new([Arc::new(ErasureReportTarget { keys, inbox: site.uploader.erasure_inbox() })]);
         let store = Arc::new(Mutex::new(Some(HistoryStore::in_memory())));
         let runs = RunBoard { store, ..RunBoard::default() };
-        let clock: Arc<dyn Clock> = site.clock.clone();
-        let routes = router(ErasureReports { targets, runs: runs.clone(), tasks: Tasks::new(&Meter::new()), clock });
+        let services = SharedServices { clock: site.clock.clone(), ..command_services(ProxyRules::direct()) };
+        let routes = router(ErasureReports { targets, runs: runs.clone(), services });
         Self { site, routes, eraser, runs }
     }
 

@@ -21,7 +21,7 @@ use ::config::ComponentId;
 use exporters::remote::ExporterDeps;
 use kernel::clock::{Clock, UnixNanos};
 use kernel::hex;
-use kernel::rng::Rng;
+use net::SharedServices;
 use otlp::Signal;
 use pipeline::{ExportRequest, Exporter, Outcome};
 use telemetry::{Counter, Meter, names};
@@ -54,23 +54,23 @@ pub(super) struct OwnMetricsTask {
 pub(super) fn build_export_tasks(
     readers: Vec<MetricsReaderSettings>,
     deps: &ExporterDeps,
-    rng: &dyn Rng,
 ) -> Result<Vec<BackgroundTask>, StartError> {
-    let instance = deps.meter.instance(|| hex::encode(&rng.id()));
+    let SharedServices { clock, rng, meter, .. } = &deps.services;
+    let instance = meter.instance(|| hex::encode(&rng.id()));
     let build = |(index, reader): (usize, MetricsReaderSettings)| {
         let kind = match &reader.exporter {
             ExporterSettings::Otlp(_) => "otlp",
             _ => "otlp_http",
         };
         let id = ComponentId { kind: kind.to_owned(), name: format!("own-metrics-{index}") };
-        let outcome = |outcome| deps.meter.counter(&names::OWN_EXPORTS, &[("outcome", outcome)]);
+        let outcome = |outcome| meter.counter(&names::OWN_EXPORTS, &[("outcome", outcome)]);
         let task = OwnMetricsTask {
             interval: reader.interval,
             exporter: build_exporter(&id, &reader.exporter, deps.clone())?,
             instance: instance.to_owned(),
-            began: deps.meter.began(deps.clock.now()),
-            meter: deps.meter.clone(),
-            clock: Arc::clone(&deps.clock),
+            began: meter.began(clock.now()),
+            meter: meter.clone(),
+            clock: Arc::clone(clock),
             sent: outcome("sent"),
             failed: outcome("failed"),
         };

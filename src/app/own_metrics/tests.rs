@@ -3,9 +3,9 @@ use std::path::Path;
 use super::*;
 use crate::app::resolve;
 use ::config::env::OtherMachineLookup;
+use command::tasks::command_services;
 use fakes::sink::{Answer, Sink};
 use fixtures::until::until;
-use kernel::rng::SystemRng;
 use otlp::Payload;
 use otlp::json::encode;
 
@@ -110,14 +110,9 @@ fn reader(times: &str, otlp: &str, sink: &Sink, clock: Arc<dyn Clock>, meter: &M
         "{{ metrics: {{ readers: [{{ periodic: {{ {times}, exporter: {{ otlp: {{ {otlp}, endpoint: 'http://{}' }} }} }} }}] }} }}",
         sink.address
     );
-    let deps = ExporterDeps {
-        tasks: command::tasks::Tasks::new(meter),
-        clock,
-        proxies: Arc::new(net::ProxyRules::direct()),
-        meter: meter.clone(),
-        partitioner: Arc::default(),
-    };
-    build_export_tasks(valid(&text).unwrap().0, &deps, &SystemRng).unwrap().remove(0)
+    let services = SharedServices { clock, meter: meter.clone(), ..command_services(net::ProxyRules::direct()) };
+    let deps = ExporterDeps { services, partitioner: Arc::default() };
+    build_export_tasks(valid(&text).unwrap().0, &deps).unwrap().remove(0)
 }
 
 /// Totals continue over a reload, so instance and start time must not change, or they would be counted twice.

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use crate::app::configured_component::admin_ports;
 use crate::app::exporters::build_exporter;
-use crate::app::gateway_deps::GatewayDeps;
 use crate::app::own_metrics;
 use crate::app::valid_settings::ValidSettings;
-use access::oidc::{OidcClient, OidcParts};
-use command::tasks::Tasks;
+use access::oidc::OidcClient;
+use command::tasks::command_services;
 use config::{ComponentId, env};
 use exporters::remote::ExporterDeps;
 use exporters::spec::ExportTarget;
@@ -23,9 +22,8 @@ use vault::store::probe::ProbeCheck;
 /// # Errors
 /// A proxy set in the environment can't be used.
 fn exporter_deps() -> Result<ExporterDeps, ProxyError> {
-    let GatewayDeps { clock, meter, .. } = GatewayDeps::system();
-    let proxies = Arc::new(ProxyRules::from_env(&env::var)?);
-    Ok(ExporterDeps { tasks: Tasks::new(&meter), clock, proxies, meter, partitioner: Arc::default() })
+    let services = command_services(ProxyRules::from_env(&env::var)?);
+    Ok(ExporterDeps { services, partitioner: Arc::default() })
 }
 
 /// The faults of clients that prevent a start.
@@ -34,7 +32,6 @@ pub(super) fn find_client_faults(valid: &ValidSettings) -> Vec<String> {
         Ok(deps) => deps,
         Err(why) => return vec![why.to_string()],
     };
-    let rng = GatewayDeps::system().rng;
     let mut faults = Vec::new();
     for placed in &valid.exporters {
         // Building a file exporter would open the file that the running round still has open. The others read no more
@@ -43,12 +40,10 @@ pub(super) fn find_client_faults(valid: &ValidSettings) -> Vec<String> {
             faults.extend(build_exporter(&placed.id, &placed.value, deps.clone()).err().map(|error| error.text));
         }
     }
-    faults.extend(own_metrics::build_export_tasks(valid.own_metrics.clone(), &deps, &*rng).err().map(|why| why.text));
+    faults.extend(own_metrics::build_export_tasks(valid.own_metrics.clone(), &deps).err().map(|why| why.text));
     for (id, admin) in admin_ports(&valid.extensions) {
-        let ExporterDeps { proxies, tasks, clock, .. } = deps.clone();
-        let parts = OidcParts { proxies, tasks, clock, rng: Arc::clone(&rng) };
         let settings = admin.auth.as_ref().and_then(|auth| auth.oidc.clone());
-        let client = settings.map(|settings| OidcClient::build(settings, parts));
+        let client = settings.map(|settings| OidcClient::build(settings, deps.services.clone()));
         faults.extend(client.and_then(Result::err).map(|why| format!("extensions.{id}.auth.oidc: {why}")));
     }
     faults

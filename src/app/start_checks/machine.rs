@@ -5,7 +5,6 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Uri, header};
@@ -14,7 +13,7 @@ use time::OffsetDateTime;
 use crate::app::configured_component::vaults;
 use crate::app::valid_settings::ValidSettings;
 use crate::app::volume;
-use command::tasks::Tasks;
+use command::tasks::command_services;
 use config::{ByteSize, env};
 use exporters::outcome;
 use exporters::spec::ExportTarget;
@@ -22,7 +21,6 @@ use kernel::calendar::utc;
 use kernel::clock::{Clock, SystemClock};
 use net::client::{self, HttpClient, upload_body};
 use net::{ProxyRules, tls};
-use telemetry::Meter;
 use vault::store::probe::{ProbeCheck, ProbeScope, ProbeVerdict};
 
 /// Number of timed syncs.
@@ -169,8 +167,8 @@ fn http_servers(valid: &ValidSettings) -> Vec<(String, Uri, tls::ClientTlsSettin
 async fn fetch_date(uri: Uri, tls: tls::ClientTlsSettings) -> Option<OffsetDateTime> {
     let secure = uri.scheme_str() == Some("https");
     let settings = client::ClientSettings { tls: secure.then_some(tls), http2_only: false };
-    let proxies = Arc::new(ProxyRules::from_env(&env::var).ok()?);
-    let client = HttpClient::build(&settings, proxies, Tasks::new(&Meter::new())).ok()?;
+    let services = command_services(ProxyRules::from_env(&env::var).ok()?);
+    let client = HttpClient::build(&settings, &services).ok()?;
     let request = Request::head(uri).body(upload_body([])).ok()?;
     let answer = tokio::time::timeout(DATE_TIMEOUT, client.send(request)).await.ok()?.ok()?;
     outcome::parse_http_date(answer.headers().get(header::DATE)?.to_str().ok()?)

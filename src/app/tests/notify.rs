@@ -63,9 +63,7 @@ fn scene(folder: &Path, config: Value) -> Scene {
         runs: RunBoard { sources: vec![Arc::<Made>::clone(&board)], ..RunBoard::default() },
         ids: Arc::new(ids),
         links,
-        deps: seams.clone(),
-        tasks: Tasks::new(&seams.meter),
-        proxies: Arc::new(ProxyRules::from_env(&|_| None).unwrap()),
+        services: seams.services(Tasks::new(&seams.meter), Arc::new(ProxyRules::direct())),
         file: folder.join("alerts-sent.json"),
     };
     let notify = Arc::new(AlertSender::build(webhook, parts).unwrap());

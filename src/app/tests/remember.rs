@@ -32,8 +32,7 @@ fn bench(folder: &std::path::Path) -> Bench {
         file: folder.join("history.sqlite"),
         keys: vec![SpoolKey::from_bytes([1; 32])],
         keep_runs: 0,
-        tasks: Tasks::new(&deps.meter),
-        deps,
+        services: deps.services(Tasks::new(&deps.meter), Arc::new(net::ProxyRules::direct())),
         is_failing: AtomicBool::new(false),
         reopen_at: AtomicU64::new(0),
     };

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
-use crate::app::build::GatewayDeps;
-use ::recogniser::{ClientDependencies, PresidioClient, TextRecogniser};
+use ::recogniser::{PresidioClient, TextRecogniser};
 use command::error::CommandError;
-use command::tasks::{self, Tasks};
+use command::tasks::{self, command_services};
 use config::env;
 use net::ProxyRules;
 use processors::redact::RedactSettings;
@@ -54,8 +53,6 @@ impl PrivateTextFinder {
 
 fn build_recogniser(settings: ::recogniser::Settings) -> Result<(Runtime, PresidioClient), CommandError> {
     let runtime = tasks::build_runtime(1).map_err(|error| format!("can't start threads: {}", error.kind()))?;
-    let GatewayDeps { clock, meter, .. } = GatewayDeps::system();
-    let proxies = Arc::new(ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?);
-    let deps = ClientDependencies { tasks: Tasks::new(&meter), clock, proxies, meter };
-    Ok((runtime, PresidioClient::build("redact".into(), settings, deps)?))
+    let proxies = ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?;
+    Ok((runtime, PresidioClient::build("redact".into(), settings, command_services(proxies))?))
 }

@@ -8,11 +8,9 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::sessions::BrowserSessions;
-use kernel::clock::Clock;
-use kernel::rng::Rng;
 use kernel::sha256::hmac_sha256;
 use net::oidc::{IdentityProvider, ProviderSettings, TokenClaims};
-use net::{ProxyRules, Spawn, TlsError};
+use net::{SharedServices, TlsError};
 use telemetry::admin::auth::KnownClient;
 use telemetry::admin::oidc::{OidcConfig, OidcSettings};
 use telemetry::admin::roles::RoleSet;
@@ -21,14 +19,6 @@ pub use net::oidc::TokenRefusal as OidcRefusal;
 
 /// Longest name of a client, in characters.
 const MAX_NAME: usize = 256;
-
-/// The resources of a client.
-pub struct OidcParts {
-    pub proxies: Arc<ProxyRules>,
-    pub tasks: Arc<dyn Spawn>,
-    pub clock: Arc<dyn Clock>,
-    pub rng: Arc<dyn Rng>,
-}
 
 /// A client of an identity provider.
 pub struct OidcClient {
@@ -44,11 +34,11 @@ impl OidcClient {
     ///
     /// # Errors
     /// The CA file can't be used, or there are no root certificates.
-    pub fn build(settings: OidcSettings, parts: OidcParts) -> Result<Self, TlsError> {
-        let OidcParts { proxies, tasks, clock, rng } = parts;
+    pub fn build(settings: OidcSettings, services: SharedServices) -> Result<Self, TlsError> {
         let OidcConfig { issuer, ca_file, .. } = settings.config.clone();
         let trusted = ProviderSettings { issuer, ca_file };
-        let provider = Arc::new(IdentityProvider::build(trusted, proxies, tasks, Arc::clone(&clock))?);
+        let provider = Arc::new(IdentityProvider::build(trusted, services.clone())?);
+        let SharedServices { clock, rng, .. } = services;
         let mut login_key = Zeroizing::new([0; 32]);
         rng.fill(&mut *login_key);
         let is_secure = settings.public_url.as_ref().is_some_and(|url| url.starts_with("https://"));

@@ -7,5 +7,5 @@ mod login;
 #[cfg(test)]
 mod tests;
 
-pub use client::{OidcClient, OidcParts, OidcRefusal};
+pub use client::{OidcClient, OidcRefusal};
 pub(crate) use login::login_router;

@@ -14,14 +14,12 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::client::{OidcClient, OidcParts, OidcRefusal};
+use super::client::{OidcClient, OidcRefusal};
 use crate::access_control::{AccessControl, check_routes};
-use command::tasks::Tasks;
 use fakes::oidc::{Key, Provider, claims, keys_of, now};
 use kernel::clock::{Clock as _, ManualClock, SystemClock};
-use kernel::rng::SystemRng;
 use kernel::sha256::Sha256;
-use net::ProxyRules;
+use net::SharedServices;
 use net::oidc::{SigningKeys, TokenFault, verify_token};
 use telemetry::Meter;
 use telemetry::admin::auth::KnownClient;
@@ -147,13 +145,8 @@ fn start_client(issuer: &str, changes: Value) -> Setup {
     let config: AdminConfig = serde_json::from_value(config).unwrap();
     let settings = config.settings().unwrap().auth.unwrap().oidc.unwrap();
     let clock = ManualClock::at(SystemClock::new().now());
-    let parts = OidcParts {
-        proxies: Arc::new(ProxyRules::direct()),
-        tasks: Tasks::new(&Meter::new()),
-        clock: Arc::clone(&clock) as _,
-        rng: Arc::new(SystemRng),
-    };
-    Setup { client: Arc::new(OidcClient::build(settings, parts).unwrap()), config, clock }
+    let services = SharedServices { clock: Arc::clone(&clock) as _, ..net::testing::services() };
+    Setup { client: Arc::new(OidcClient::build(settings, services).unwrap()), config, clock }
 }
 
 fn names(roles: RoleSet) -> Vec<Role> {

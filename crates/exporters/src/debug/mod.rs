@@ -95,7 +95,7 @@ impl ExporterSpec for DebugExporterSettings {
     }
 
     fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError> {
-        Ok(Arc::new(build(id, self.clone(), deps.clock)))
+        Ok(Arc::new(build(id, self.clone(), deps.services.clock)))
     }
 }
 

@@ -55,7 +55,7 @@ impl ExporterSpec for FileExporterSettings {
     }
 
     fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError> {
-        Ok(Arc::new(build(id, self.clone(), deps.clock)))
+        Ok(Arc::new(build(id, self.clone(), deps.services.clock)))
     }
 }
 

@@ -152,8 +152,9 @@ impl KafkaExporter {
     /// Shows whether the brokers answer, until this exporter is dropped.
     fn watch_brokers(&self) {
         let Some(topic) = self.settings.target.topics().into_iter().next() else { return };
-        let (id, meter, mut watching) = (Arc::clone(&self.id), self.deps.meter.clone(), self.watching.subscribe());
-        let (client, clock) = (Arc::clone(&self.client), Arc::clone(&self.deps.clock));
+        let (id, meter, mut watching) =
+            (Arc::clone(&self.id), self.deps.services.meter.clone(), self.watching.subscribe());
+        let (client, clock) = (Arc::clone(&self.client), Arc::clone(&self.deps.services.clock));
         let watch = async move {
             let labels = [("exporter", &*id)];
             let show = |answers: bool| {
@@ -165,7 +166,7 @@ impl KafkaExporter {
             }
             meter.remove(&names::KAFKA_REACHABLE, &labels);
         };
-        self.deps.tasks.spawn("kafka brokers", Box::pin(watch));
+        self.deps.services.tasks.spawn("kafka brokers", Box::pin(watch));
     }
 
     async fn send_once(&self, request: &ExportRequest) -> Outcome {
@@ -206,11 +207,11 @@ impl KafkaExporter {
             |record: &OutgoingRecord| record.partition.is_none_or(|one| !attempt.acknowledged.contains(&one));
         let sends = (records.into_iter().filter(is_missing))
             .map(async |record| (record.partition, self.producer.send(record).await));
-        let began = self.deps.clock.monotonic();
+        let began = self.deps.services.clock.monotonic();
         let results = join_all(sends).await;
         let Some(error) = results.iter().find_map(|(_, result)| result.as_ref().err()) else {
-            let took = self.deps.clock.monotonic().saturating_sub(began);
-            let seconds = self.deps.meter.histogram(&names::KAFKA_PRODUCE_SECONDS, &[("exporter", &self.id)]);
+            let took = self.deps.services.clock.monotonic().saturating_sub(began);
+            let seconds = self.deps.services.meter.histogram(&names::KAFKA_PRODUCE_SECONDS, &[("exporter", &self.id)]);
             seconds.record(took.as_secs_f64());
             *self.last_failure.lock() = None;
             return Outcome::Accepted;
@@ -245,13 +246,13 @@ impl KafkaExporter {
             };
             parts.into_iter().map(seal).collect()
         };
-        run_blocking(&*self.deps.tasks, "seal", work).await.flatten()
+        run_blocking(&*self.deps.services.tasks, "seal", work).await.flatten()
     }
 
     /// Describes the topic, at most once a minute. While no broker answers, the last description is used.
     async fn describe(&self, topic: &Arc<str>) -> Result<KnownTopic, BrokerError> {
         let mut topics = self.topics.lock().await;
-        let now = self.deps.clock.monotonic();
+        let now = self.deps.services.clock.monotonic();
         let known = topics.get(topic).cloned();
         if let Some(known) = known.as_ref().filter(|known| now.saturating_sub(known.read_at) < DESCRIPTION_AGE) {
             return Ok(known.clone());
@@ -384,7 +385,7 @@ impl Exporter for KafkaExporter {
         Box::pin(async move {
             // `timeout` covers only the write. This limit also covers the description of the topic, which comes first.
             let limit = self.settings.timeout.saturating_add(config::ANSWER_GRACE);
-            let sent = with_timeout(&*self.deps.clock, limit, self.send_once(request)).await;
+            let sent = with_timeout(&*self.deps.services.clock, limit, self.send_once(request)).await;
             sent.unwrap_or(Outcome::Retry { after: None, reason: Reason::Unavailable })
         })
     }

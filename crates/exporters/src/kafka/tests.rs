@@ -33,7 +33,8 @@ fn rig(settings: KafkaExporterSettings) -> Rig {
     let clock = ManualClock::at(UnixNanos(1));
     let broker = MemoryBroker::new(Arc::clone(&clock) as Arc<dyn Clock>);
     broker.create_topic("in", PARTITIONS);
-    let deps = ExporterDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..deps(&[]) };
+    let mut deps = deps(&[]);
+    deps.services.clock = Arc::clone(&clock) as Arc<dyn Clock>;
     let exporter = KafkaExporter::build("kafka".into(), settings, Arc::new(broker.clone()), deps)
         .unwrap_or_else(|why| panic!("{why}"));
     Rig { broker, clock, exporter }
@@ -46,8 +47,10 @@ fn an_outage_is_shown_without_requests() {
         let broker = MemoryBroker::new(Arc::clone(&machine.clock) as Arc<dyn Clock>);
         broker.create_topic("in", PARTITIONS);
         let tasks = Arc::new(kafka_fakes::ProcessTasks::new(&machine));
-        let deps = ExporterDeps { clock: Arc::clone(&machine.clock) as Arc<dyn Clock>, tasks, ..deps(&[]) };
-        let meter = deps.meter.clone();
+        let mut deps = deps(&[]);
+        deps.services.clock = Arc::clone(&machine.clock) as Arc<dyn Clock>;
+        deps.services.tasks = tasks;
+        let meter = deps.services.meter.clone();
         let Ok(exporter) = KafkaExporter::build("kafka".into(), sealed(), Arc::new(broker.clone()), deps) else {
             panic!("an exporter")
         };

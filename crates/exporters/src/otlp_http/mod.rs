@@ -58,7 +58,8 @@ impl OtlpProtocol for HttpProtocol {
         };
         let body = body.as_ref().map(|(bytes, _)| &bytes[..]).map_err(|error| *error);
         let is_protobuf = head.headers.get(CONTENT_TYPE).is_none_or(|value| value.as_bytes().ends_with(b"protobuf"));
-        let outcome = outcome::http_outcome(head.status, &head.headers, body, is_protobuf, remote.deps.clock.now());
+        let outcome =
+            outcome::http_outcome(head.status, &head.headers, body, is_protobuf, remote.deps.services.clock.now());
         let is_denied = matches!(outcome, Outcome::Retry { reason: Reason::Denied, .. });
         let web_page = if head.status.is_success() && is_denied { " with a web page" } else { "" };
         let reason = format!("HTTP {}{web_page}", head.status.as_u16());

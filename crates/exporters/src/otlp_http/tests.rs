@@ -6,7 +6,7 @@ use http::Method;
 
 use super::*;
 use crate::remote::OtlpExporter;
-use crate::spec::{ExporterDeps, ExporterSpec as _};
+use crate::spec::ExporterSpec as _;
 use crate::tests::{deps, inflated, request};
 use fakes::sink::{Answer, Proxy, Seen, Sink};
 use fakes::tls::{Authority, pem_file};
@@ -109,7 +109,8 @@ async fn compression_follows_what_the_back_end_says() {
     let sink = Sink::new(None, [Answer::http(200).with("accept-encoding", "gzip, zstd")]).await;
     let clock = ManualClock::at(UnixNanos(1_700_000_000_000_000_000));
     let settings = config(serde_json::json!({ "endpoint": format!("http://{}", sink.address) })).settings().unwrap();
-    let deps = ExporterDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..deps(&[]) };
+    let mut deps = deps(&[]);
+    deps.services.clock = Arc::clone(&clock) as Arc<dyn Clock>;
     let exporter = OtlpExporter::build(Arc::from("otlp_http/test"), settings, deps).unwrap();
     for _ in 0..2 {
         assert_eq!(exporter.send(&request(Signal::Traces, 1000)).await, Outcome::Accepted);

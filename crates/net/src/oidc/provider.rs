@@ -14,8 +14,7 @@ use tokio::sync::oneshot;
 
 use super::token::{SigningKeys, TokenClaims, TokenFault, TokenRefusal, verify_token};
 use crate::client::{self, HttpClient, read_response, upload_body};
-use crate::{ProxyRules, Spawn, TlsError, tls};
-use kernel::clock::Clock;
+use crate::{SharedServices, TlsError, tls};
 use telemetry::admin::oidc::is_protected_url;
 
 /// Largest answer of a provider, in bytes.
@@ -75,11 +74,10 @@ pub struct ProviderSettings {
 pub struct IdentityProvider {
     settings: ProviderSettings,
     client: HttpClient,
-    clock: Arc<dyn Clock>,
+    services: SharedServices,
     current: RwLock<Option<Arc<ProviderData>>>,
     /// When the last fetch ended; locked while one runs.
     last_fetch: Arc<tokio::sync::Mutex<Option<Duration>>>,
-    tasks: Arc<dyn Spawn>,
 }
 
 impl IdentityProvider {
@@ -87,26 +85,20 @@ impl IdentityProvider {
     ///
     /// # Errors
     /// The CA file can't be used, or there are no root certificates.
-    pub fn build(
-        settings: ProviderSettings,
-        proxies: Arc<ProxyRules>,
-        tasks: Arc<dyn Spawn>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, TlsError> {
+    pub fn build(settings: ProviderSettings, services: SharedServices) -> Result<Self, TlsError> {
         let ca_file = settings.ca_file.clone();
         let tls = (settings.issuer.starts_with("https://") || ca_file.is_some())
             .then(|| tls::ClientTlsSettings { ca_file, ..tls::ClientTlsSettings::default() });
-        let client =
-            HttpClient::build(&client::ClientSettings { tls, http2_only: false }, proxies, Arc::clone(&tasks))?;
+        let client = HttpClient::build(&client::ClientSettings { tls, http2_only: false }, &services)?;
         let (current, last_fetch) = Default::default();
-        Ok(Self { settings, client, clock, current, last_fetch, tasks })
+        Ok(Self { settings, client, services, current, last_fetch })
     }
 
     /// The provider's data; `None` if they were never fetched. Fetches them if they are missing or old.
     pub async fn data(self: &Arc<Self>) -> Option<Arc<ProviderData>> {
         let current = self.current.read().clone();
         match current {
-            Some(data) if self.clock.monotonic().saturating_sub(data.fetched_at) < MAX_AGE => Some(data),
+            Some(data) if self.services.clock.monotonic().saturating_sub(data.fetched_at) < MAX_AGE => Some(data),
             // Requests with a known key must not wait for a provider that hangs, so one of them fetches.
             Some(data) => match Arc::clone(&self.last_fetch).try_lock_owned() {
                 Ok(last_fetch) => self.fetch_if_due(last_fetch).await,
@@ -125,7 +117,7 @@ impl IdentityProvider {
         if token.matches('.').count() != 2 {
             return Err(TokenRefusal::Invalid);
         }
-        let began = self.clock.monotonic();
+        let began = self.services.clock.monotonic();
         let data = self.data().await.ok_or(TokenRefusal::Unavailable)?;
         let verify_with = |data: &ProviderData| verify_token(token, &data.keys, &self.settings.issuer, audience);
         match verify_with(&data) {
@@ -151,7 +143,7 @@ impl IdentityProvider {
     ) -> Option<Arc<ProviderData>> {
         let current = self.current.read().clone();
         let interval = if current.is_some() { REFETCH_INTERVAL } else { RETRY_INTERVAL };
-        let now = self.clock.monotonic();
+        let now = self.services.clock.monotonic();
         if last_fetch.is_some_and(|last| now.saturating_sub(last) < interval) {
             return current;
         }
@@ -165,12 +157,12 @@ impl IdentityProvider {
                     tracing::warn!(why, "the identity provider of `auth.oidc` can't be read");
                 }
             }
-            *last_fetch = Some(this.clock.monotonic());
+            *last_fetch = Some(this.services.clock.monotonic());
             drop(last_fetch);
             // The request may be gone.
             let _ = done.send(());
         };
-        self.tasks.spawn("oidc fetch", Box::pin(fetch));
+        self.services.tasks.spawn("oidc fetch", Box::pin(fetch));
         let _ = fetched.await;
         self.current.read().clone()
     }

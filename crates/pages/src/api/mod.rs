@@ -18,8 +18,7 @@ use serde_json::{Value, json};
 
 use super::limits::{PageState, Seen, limit_board};
 use history::{RETENTION, RunBoard, RunFilter};
-use kernel::clock::Clock;
-use net::{Spawn, spawn::run_blocking};
+use net::{SharedServices, spawn::run_blocking};
 use runs::{
     AnnotatorKind, EvaluationScore, JudgementError, JudgementStore, MAX_SCORES, OutcomeVerdict, RunJudgement,
     RunOutcome, RunView, json as to_json,
@@ -37,9 +36,7 @@ const MAX_BODY_BYTES: usize = 4096;
 pub struct RunsApi {
     pub board: RunBoard,
     pub judge: Arc<dyn JudgementStore>,
-    pub clock: Arc<dyn Clock>,
-    /// Runs queries off the socket threads, because one may go through all live runs.
-    pub tasks: Arc<dyn Spawn>,
+    pub services: SharedServices,
 }
 
 pub fn router(api: RunsApi) -> Router {
@@ -69,7 +66,7 @@ struct RunQuery {
 impl RunsApi {
     /// Begin of the time whose runs are shown, unix ns.
     fn from(&self) -> u64 {
-        self.clock.now().0.saturating_sub(RETENTION)
+        self.services.clock.now().0.saturating_sub(RETENTION)
     }
 }
 
@@ -98,9 +95,9 @@ fn json_or_not_found(answer: Option<Value>) -> Response {
     }
 }
 
-/// Makes an answer off the socket threads.
+/// Makes an answer off the socket threads, because a query may go through all live runs.
 async fn respond_off_thread(api: RunsApi, make: impl FnOnce(&RunsApi) -> Response + Send + 'static) -> Response {
-    let tasks = Arc::clone(&api.tasks);
+    let tasks = Arc::clone(&api.services.tasks);
     let response = run_blocking(&*tasks, "runs", move || make(&api)).await;
     response.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
@@ -249,11 +246,12 @@ async fn store_judgement(
         Err(what) => return error_response(StatusCode::BAD_REQUEST, what),
     };
     let (api_clone, run_id) = (api.clone(), id.clone());
-    let account = match run_blocking(&*api.tasks, "runs", move || query.resolve_account(&api_clone, &run_id)).await {
-        Some(Ok(account)) => account,
-        Some(Err(answer)) => return *answer,
-        None => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    };
+    let account =
+        match run_blocking(&*api.services.tasks, "runs", move || query.resolve_account(&api_clone, &run_id)).await {
+            Some(Ok(account)) => account,
+            Some(Err(answer)) => return *answer,
+            None => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        };
     match api.judge.store_judgement(&account, &id, judgement).await {
         Ok(()) => JsonResponse(json!({"stored": true})).into_response(),
         Err(JudgementError::UnknownRun) => error_response(StatusCode::NOT_FOUND, "no run has this id"),

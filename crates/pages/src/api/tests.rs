@@ -78,16 +78,8 @@ impl JudgementStore for Heard {
 
 fn api() -> (Router, Arc<Heard>) {
     let heard = Arc::<Heard>::default();
-    let tasks = net::testing::tasks::TestTasks::shared();
-    (
-        router(RunsApi {
-            board: board(),
-            judge: Arc::<Heard>::clone(&heard),
-            clock: ManualClock::at(UnixNanos(NOW)),
-            tasks,
-        }),
-        heard,
-    )
+    let services = net::SharedServices { clock: ManualClock::at(UnixNanos(NOW)), ..net::testing::services() };
+    (router(RunsApi { board: board(), judge: Arc::<Heard>::clone(&heard), services }), heard)
 }
 
 async fn ask(router: &Router, request: Request<Body>) -> (StatusCode, Value) {

@@ -88,7 +88,7 @@ fn names(run: &str, user: &str) -> Names {
 fn pages_with(desk: Option<Arc<dyn BudgetDesk>>) -> axum::Router {
     let mut pages = state_of(RunBoard { ids: Some(ids()), ..RunBoard::default() }, "https://back.example/{trace_id}");
     pages.budgets = BudgetBoard::new(desk);
-    let (meter, health) = (pages.meter.clone(), pages.health.clone());
+    let (meter, health) = (pages.services.meter.clone(), pages.health.clone());
     let guard = AdminState { meter, health, money: ::runs::amounts::format_dollars };
     admin::guard_routes(admin::router(Arc::new(guard)).merge(crate::router(Arc::new(pages))), Vec::new())
 }

@@ -19,7 +19,6 @@ use ::runs::testing::runs::{self as made, Made, NOW};
 use ::runs::{Alert, JudgementError, JudgementStore, ModelTotals, RunJudgement, RunView};
 use access::access_control::{AccessControl, check_routes};
 use history::RunBoard;
-use kernel::clock::{ManualClock, UnixNanos};
 use net::ClientCertificateNames;
 use telemetry::admin::{self, AdminConfig, AdminState};
 use telemetry::{Meter, names};
@@ -153,14 +152,9 @@ pub(crate) fn port() -> Router {
     pages.budgets = BudgetBoard::new(Some(budgets()));
     // what the gateway counts for all
     let unpriced = [("provider", "p"), ("model", "model-acme-globex"), ("reason", "unknown_model")];
-    pages.meter.counter(&names::COST_UNPRICED, &unpriced).increment(1);
-    let api = RunsApi {
-        board: board(),
-        judge: Arc::new(NoJudgements),
-        clock: ManualClock::at(UnixNanos(NOW)),
-        tasks: Arc::clone(&pages.tasks),
-    };
-    let (meter, health) = (pages.meter.clone(), pages.health.clone());
+    pages.services.meter.counter(&names::COST_UNPRICED, &unpriced).increment(1);
+    let api = RunsApi { board: board(), judge: Arc::new(NoJudgements), services: pages.services.clone() };
+    let (meter, health) = (pages.services.meter.clone(), pages.health.clone());
     let guard = AdminState { meter, health, money: ::runs::amounts::format_dollars };
     let routes = admin::router(Arc::new(guard)).merge(crate::router(Arc::new(pages))).merge(api::router(api));
     let access = AccessControl::new(config.settings().unwrap().auth, None, None, &Meter::new());

@@ -120,7 +120,7 @@ impl RatesRefreshTask {
             RefreshSource::Url(url) => {
                 let tls = url.starts_with("https://").then(tls::ClientTlsSettings::default);
                 let settings = client::ClientSettings { tls, http2_only: false };
-                Some(HttpClient::build(&settings, Arc::clone(&deps.proxies), Arc::clone(&deps.tasks))?)
+                Some(HttpClient::build(&settings, &deps.services)?)
             }
         };
         Ok(Self {
@@ -135,12 +135,12 @@ impl RatesRefreshTask {
     }
 
     fn now(&self) -> UnixNanos {
-        self.deps.clock.now()
+        self.deps.services.clock.now()
     }
 
     /// Checks the source once, and adopts a newer table.
     pub(super) async fn check_source(self: &Arc<Self>) {
-        let meter = &self.deps.meter;
+        let meter = &self.deps.services.meter;
         let fetched = match &self.refresh.from {
             RefreshSource::File(path) => self.read_file(path.clone()).await,
             RefreshSource::Url(url) => self.fetch_url(url).await,
@@ -152,7 +152,7 @@ impl RatesRefreshTask {
             Ok(Some(fetched)) => {
                 let task = Arc::clone(self);
                 let verified =
-                    run_blocking(&*self.deps.tasks, "rates", move || task.verify_table(&fetched, true)).await;
+                    run_blocking(&*self.deps.services.tasks, "rates", move || task.verify_table(&fetched, true)).await;
                 verified.unwrap_or(Err(RefreshError::Interrupted))
             }
         };
@@ -192,7 +192,7 @@ impl RatesRefreshTask {
             let signature = if signed { Some(read_capped(&signature_path(&path), MAX_SIGNATURE_BYTES)?) } else { None };
             Ok(Some(FetchedTable { table, signature, etag: None }))
         };
-        run_blocking(&*self.deps.tasks, "rates", work).await.unwrap_or_else(|| Err(RefreshError::Interrupted))
+        run_blocking(&*self.deps.services.tasks, "rates", work).await.unwrap_or_else(|| Err(RefreshError::Interrupted))
     }
 
     async fn fetch_url(&self, url: &str) -> Result<Option<FetchedTable>, RefreshError> {
@@ -310,7 +310,7 @@ impl RatesRefreshTask {
 
     fn random_bytes(&self) -> [u8; 8] {
         let mut bytes = [0; 8];
-        self.deps.rng.fill(&mut bytes);
+        self.deps.services.rng.fill(&mut bytes);
         bytes
     }
 }

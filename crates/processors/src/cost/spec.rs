@@ -23,7 +23,7 @@ impl ProcessorSpec for CostSettings {
 
     fn build(&self, id: &Arc<str>, signals: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
         let settings = Self { signals: signals.to_vec(), ..self.clone() };
-        let cost = CostProcessor::new(Arc::clone(id), &settings, Arc::clone(&deps.vocabulary), &deps.meter)
+        let cost = CostProcessor::new(Arc::clone(id), &settings, Arc::clone(&deps.vocabulary), &deps.services.meter)
             .map_err(|error| ProcessorUnusable::Rates { field: self.setting_at_fault(&error), error })?;
         let cost = Arc::new(cost.with_ids(Arc::clone(&deps.ids)));
         if deps.storage.is_some() {

@@ -75,7 +75,7 @@ impl ItemFilter for FilterProcessor {
 
 impl ProcessorSpec for FilterSettings {
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
-        let filter = Arc::new(FilterProcessor::new(Arc::clone(id), self.clone(), &deps.meter));
+        let filter = Arc::new(FilterProcessor::new(Arc::clone(id), self.clone(), &deps.services.meter));
         let processor = Arc::clone(&filter) as Arc<dyn Processor>;
         Ok(BuiltProcessor { filter: Some(filter), ..BuiltProcessor::new(processor) })
     }

@@ -69,7 +69,7 @@ impl ProcessorSpec for NormalizeConfig {
             Arc::clone(id),
             self,
             Arc::clone(&deps.vocabulary),
-            &deps.meter,
+            &deps.services.meter,
         ))))
     }
 }

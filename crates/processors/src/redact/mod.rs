@@ -41,7 +41,7 @@ use otlp::{
 };
 use pipeline::{Batch, ContentState, Inquiry, Processor, Reason, TextState};
 use policy::{Treatment, cap_error_text, cap_text, hide_home_user, is_opaque, is_own_pseudonym, treatment_for_key};
-use recogniser::{ClientDependencies, PresidioClient, RecogniserAnswers};
+use recogniser::{PresidioClient, RecogniserAnswers};
 use recogniser_texts::{ConfiguredRecogniser, RecogniserMode, RecogniserResult};
 use redaction::{CleanTexts, RedactionHit, SearchScratch, UNSCANNED, is_id_bytes, replace_hits};
 use slug::SLUG_ATTRIBUTE;
@@ -635,17 +635,11 @@ impl ProcessorSpec for RedactSettings {
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
         let (vocabulary, ids) = (Arc::clone(&deps.vocabulary), Arc::clone(&deps.ids));
-        let mut redact = RedactProcessor::new(Arc::clone(id), self.clone(), vocabulary, ids, &deps.meter);
+        let mut redact = RedactProcessor::new(Arc::clone(id), self.clone(), vocabulary, ids, &deps.services.meter);
         if let Some(settings) = self.recogniser.clone() {
-            let client_deps = ClientDependencies {
-                tasks: Arc::clone(&deps.tasks),
-                clock: Arc::clone(&deps.clock),
-                proxies: Arc::clone(&deps.proxies),
-                meter: deps.meter.clone(),
-            };
-            let client = PresidioClient::build(Arc::clone(id), settings, client_deps);
+            let client = PresidioClient::build(Arc::clone(id), settings, deps.services.clone());
             let client = client.map_err(ProcessorUnusable::Recogniser)?;
-            redact = redact.with_recogniser(Arc::new(client), &deps.meter);
+            redact = redact.with_recogniser(Arc::new(client), &deps.services.meter);
         }
         let rules = Some(Arc::clone(&self.detector));
         Ok(BuiltProcessor { rules, ..BuiltProcessor::new(Arc::new(redact)) })

@@ -11,7 +11,7 @@ use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, Processor
 impl ProcessorSpec for Settings {
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
         let (vocabulary, ids) = (Arc::clone(&deps.vocabulary), Arc::clone(&deps.ids));
-        let tracker = Arc::new(RunTracker::new(Arc::clone(id), self.clone(), vocabulary, ids, &deps.meter));
+        let tracker = Arc::new(RunTracker::new(Arc::clone(id), self.clone(), vocabulary, ids, &deps.services.meter));
         let processor = Arc::clone(&tracker) as Arc<dyn pipeline::Processor>;
         Ok(BuiltProcessor { tracker: Some(tracker), ..BuiltProcessor::new(processor) })
     }

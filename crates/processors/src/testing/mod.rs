@@ -14,8 +14,7 @@ use kernel::clock::{Clock, UnixNanos};
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::rng::SystemRng;
 use kernel::secret::Secret;
-use net::ProxyRules;
-use net::testing::tasks::TestTasks;
+use net::SharedServices;
 use otlp::{NodeId, Payload, UnknownFields, Value};
 use pipeline::{Batch, BatchOrigin, Trust};
 use telemetry::Meter;
@@ -62,11 +61,7 @@ pub(crate) fn deps(clock: Arc<dyn Clock>) -> ProcessorDeps {
         fingerprints: Arc::new(FingerprintCache::new(&SystemRng)),
         max_error_text: 8 << 10,
         max_scan: 8 << 20,
-        tasks: TestTasks::shared(),
-        clock,
-        rng: Arc::new(SystemRng),
-        meter: Meter::new(),
-        proxies: Arc::new(ProxyRules::from_env(&|_| None).expect("no proxies")),
+        services: SharedServices { clock, ..net::testing::services() },
         storage: None,
     }
 }

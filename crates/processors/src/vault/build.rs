@@ -36,7 +36,7 @@ fn build_parts(
         id: id.clone(),
         vocabulary: deps.vocabulary.clone(),
         ids: deps.ids.clone(),
-        rng: deps.rng.clone(),
+        rng: deps.services.rng.clone(),
         store: None,
         leave: settings.config.leave,
         privacy: settings.config.privacy,
@@ -47,7 +47,7 @@ fn build_parts(
         },
     };
     let Some(store) = settings.store.as_deref() else { return (parts, None) };
-    let (profile, epoch) = (store.profile(), object_names::new_epoch(deps.clock.now(), &*deps.rng));
+    let (profile, epoch) = (store.profile(), object_names::new_epoch(deps.services.clock.now(), &*deps.services.rng));
     let writer = Arc::new(VaultWriter::new(
         ObjectNames::new(profile.prefix, &settings.writer, &epoch).with_layout(settings.config.layout),
         settings.object_size,
@@ -61,7 +61,7 @@ fn build_parts(
 
 /// Builds only the processor, without an uploader, to show what it does. Sealed content is not stored.
 pub fn build_processor(id: &Arc<str>, settings: &VaultSettings, deps: &ProcessorDeps) -> VaultProcessor {
-    VaultProcessor::new(build_parts(id, settings, deps).0, &deps.meter)
+    VaultProcessor::new(build_parts(id, settings, deps).0, &deps.services.meter)
 }
 
 /// Builds a vault. `journal` is the spool as seen by the holder `id` ([`vault::uploader::SpoolJournal`]); `key` signs
@@ -76,15 +76,15 @@ pub fn build(
     made_by: Option<GatewayIdentity>,
 ) -> (Arc<VaultProcessor>, Option<Uploader>) {
     let (parts, store_with_writer) = build_parts(id, settings, deps);
-    let processor = Arc::new(VaultProcessor::new(parts, &deps.meter));
+    let processor = Arc::new(VaultProcessor::new(parts, &deps.services.meter));
     let uploader = store_with_writer.zip(key).map(|((store, writer), key)| {
         let parts = uploader::UploaderDependencies {
             id: id.clone(),
             journal,
             store,
             writer,
-            clock: deps.clock.clone(),
-            rng: deps.rng.clone(),
+            clock: deps.services.clock.clone(),
+            rng: deps.services.rng.clone(),
             object_age: settings.object_age,
             index_interval: settings.index_interval,
             key,
@@ -94,7 +94,7 @@ pub fn build(
                 Arc::new(move |account| policy.holders(account, |tenant| ids.shown_id(account, tenant).into_owned()))
             },
         };
-        Uploader::new(parts, &deps.meter)
+        Uploader::new(parts, &deps.services.meter)
     });
     (processor, uploader)
 }
@@ -111,7 +111,7 @@ impl ProcessorSpec for VaultSettings {
             return Ok(BuiltProcessor::new(Arc::new(build_processor(id, self, deps))));
         };
         self.store.as_ref().map_or(Ok(()), |store| store.prepare())?;
-        let (spool, tasks) = (Arc::clone(&storage.spool), Arc::clone(&deps.tasks));
+        let (spool, tasks) = (Arc::clone(&storage.spool), Arc::clone(&deps.services.tasks));
         let folder = storage.spool.settings().directory.clone();
         let journal = Arc::new(SpoolJournal::new(spool, tasks, Arc::clone(id), &folder));
         let (key, made_by) = (storage.signers.get(id).cloned(), Some(storage.made_by.clone()));

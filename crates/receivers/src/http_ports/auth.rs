@@ -19,11 +19,11 @@ use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use parking_lot::{Mutex, RwLock};
 use zeroize::Zeroizing;
 
-use super::oidc_senders::{IdentityClaim, IdentityClaims, OidcFault, OidcSenderParts, OidcSenderSettings, OidcSenders};
+use super::oidc_senders::{IdentityClaim, IdentityClaims, OidcFault, OidcSenderSettings, OidcSenders};
 use super::reply::RequestRefusal;
 use kernel::secret::Secret;
 use kernel::sha256::Sha256;
-use net::{ClientCertificateNames, LastGoodValue, TlsError};
+use net::{ClientCertificateNames, LastGoodValue, SharedServices, TlsError};
 use otlp::status::GrpcCode;
 use pipeline::{ClientIdentity, VerifiedIdentity};
 
@@ -192,10 +192,10 @@ impl AcceptedClients {
     ///
     /// # Errors
     /// The CA file can't be used.
-    pub(crate) fn with_provider(mut self, parts: Option<OidcSenderParts>) -> Result<Self, TlsError> {
-        if let (Some(auth), Some(parts)) = (&mut self.auth, parts) {
+    pub(crate) fn with_provider(mut self, services: Option<SharedServices>) -> Result<Self, TlsError> {
+        if let (Some(auth), Some(services)) = (&mut self.auth, services) {
             let settings = auth.settings.oidc.clone();
-            auth.oidc = settings.map(|settings| OidcSenders::build(settings, parts)).transpose()?;
+            auth.oidc = settings.map(|settings| OidcSenders::build(settings, services)).transpose()?;
         }
         Ok(self)
     }

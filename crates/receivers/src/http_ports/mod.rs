@@ -17,7 +17,6 @@ mod view;
 pub(crate) mod web_pages;
 
 pub use auth::TokensError;
-pub use oidc_senders::OidcSenderParts;
 pub use open_error::ReceiverOpenError;
 pub use port::PortReceiver;
 pub use view::{ReceiverPortView, ReceiverPortsView};

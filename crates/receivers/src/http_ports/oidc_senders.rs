@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use kernel::clock::Clock;
 use net::oidc::{IdentityProvider, ProviderSettings, TokenClaims, TokenRefusal};
-use net::{ProxyRules, Spawn, TlsError};
+use net::{SharedServices, TlsError};
 use pipeline::{ClientIdentity, VerifiedIdentity};
 
 /// The provider whose tokens a receiver accepts.
@@ -103,14 +102,6 @@ pub(super) enum OidcFault {
     Claim(IdentityClaim, &'static str),
 }
 
-/// The resources of the provider's client.
-#[derive(Clone)]
-pub struct OidcSenderParts {
-    pub proxies: Arc<ProxyRules>,
-    pub tasks: Arc<dyn Spawn>,
-    pub clock: Arc<dyn Clock>,
-}
-
 /// See the module documentation.
 pub(super) struct OidcSenders {
     settings: OidcSenderSettings,
@@ -119,9 +110,8 @@ pub(super) struct OidcSenders {
 
 impl OidcSenders {
     /// Builds the provider's client; opens no connection.
-    pub(super) fn build(settings: OidcSenderSettings, parts: OidcSenderParts) -> Result<Self, TlsError> {
-        let OidcSenderParts { proxies, tasks, clock } = parts;
-        let provider = Arc::new(IdentityProvider::build(settings.provider.clone(), proxies, tasks, clock)?);
+    pub(super) fn build(settings: OidcSenderSettings, services: SharedServices) -> Result<Self, TlsError> {
+        let provider = Arc::new(IdentityProvider::build(settings.provider.clone(), services)?);
         Ok(Self { settings, provider })
     }
 

@@ -12,13 +12,12 @@ use tokio::sync::watch;
 use super::auth::{AcceptedClients, AuthSettings, Sender};
 use super::body_collector::{BodyCollector, BodyTally, ChargedBody};
 use super::metrics::ReceiverMetrics;
-use super::oidc_senders::OidcSenderParts;
 use super::open_error::ReceiverOpenError;
 use super::reply::{self, RequestRefusal};
 use net::listen::{self, BoundPort, RunningPort};
 use net::server_tls::ServerTlsSettings;
 use net::spawn::run_blocking;
-use net::{BodyLimits, Endpoint, RetainedSockets, ServerTls, SlowUploads, Spawn};
+use net::{BodyLimits, Endpoint, RetainedSockets, ServerTls, SharedServices, SlowUploads, Spawn};
 use otlp::status::PartialSuccess;
 use otlp::{Signal, count_items};
 use pipeline::{Outcome, Reason, ReceiverInlet, Submission, Trust};
@@ -61,7 +60,7 @@ pub struct PortReceiver<S> {
     pub(crate) id: Arc<str>,
     pub(crate) settings: S,
     sockets: Option<RetainedSockets>,
-    oidc: Option<OidcSenderParts>,
+    oidc: Option<SharedServices>,
 }
 
 impl<S> PortReceiver<S> {
@@ -76,10 +75,10 @@ impl<S> PortReceiver<S> {
         Self { sockets, ..self }
     }
 
-    /// Verifies tokens of an identity provider with these resources.
+    /// Verifies tokens of an identity provider with these services.
     #[must_use]
-    pub fn with_oidc(self, parts: OidcSenderParts) -> Self {
-        Self { oidc: Some(parts), ..self }
+    pub fn with_oidc(self, services: SharedServices) -> Self {
+        Self { oidc: Some(services), ..self }
     }
 
     /// Reads who may send.

@@ -107,9 +107,9 @@ impl KafkaReceiver {
     }
 
     /// What tells the other workers this one's effects; `None`: they are not shared, or the cipher refused the key.
-    pub fn effects_sender(&self, parts: EffectsSenderParts, rng: &dyn Rng) -> Option<EffectsSender> {
+    pub fn effects_sender(&self, parts: EffectsSenderParts) -> Option<EffectsSender> {
         let sharing = self.sharing.as_ref()?;
-        let sealer = RecordSealer::new(self.settings.keys.first()?.get()?, rng)?;
+        let sealer = RecordSealer::new(self.settings.keys.first()?.get()?, &*parts.services.rng)?;
         let (topic, shared) = (self.settings.effects_topic.clone()?, Arc::clone(&sharing.shared));
         Some(EffectsSender::new(Arc::clone(&self.id), topic, shared, sealer, Arc::clone(&self.client), parts))
     }
@@ -118,7 +118,7 @@ impl KafkaReceiver {
     pub fn serve(self, context: KafkaReceiverContext) -> RunningKafkaReceiver {
         let (stop, stopping) = watch::channel(false);
         let hand_over = self.hand_over;
-        let (tasks, clock) = (Arc::clone(&context.tasks), Arc::clone(&context.clock));
+        let (tasks, clock) = (Arc::clone(&context.services.tasks), Arc::clone(&context.services.clock));
         let asked = (Arc::clone(&self.client), self.settings.topics().into_iter().next());
         let gate = || RecordGate::new(context.inlet.clone(), Arc::clone(&tasks));
         let sink = RequestSink::new(Arc::clone(&self.id), &self.settings, gate());
@@ -133,7 +133,13 @@ impl KafkaReceiver {
         let effects = self.sharing.map(|sharing| {
             let EffectsSharing { shared, settings, positions } = sharing;
             let id = Arc::clone(shared.id());
-            let sink = EffectsSink::new(Arc::clone(&self.id), shared, &settings.opened_keys(), gate(), &context.meter);
+            let sink = EffectsSink::new(
+                Arc::clone(&self.id),
+                shared,
+                &settings.opened_keys(),
+                gate(),
+                &context.services.meter,
+            );
             // What other workers tell is read to the end, so that nobody is asked to hand it over.
             let never = PartitionHandOver::new(Arc::clone(&id));
             (RecordLoop::new(id, settings, self.client, positions, Box::new(sink), context.clone()), never)
@@ -164,7 +170,7 @@ fn watch_brokers(
     context: &KafkaReceiverContext,
     mut stop: watch::Receiver<bool>,
 ) {
-    let (clock, meter) = (Arc::clone(&context.clock), context.meter.clone());
+    let (clock, meter) = (Arc::clone(&context.services.clock), context.services.meter.clone());
     let Some(topic) = topic else { return };
     let watch = async move {
         let labels = [("receiver", &*id)];
@@ -178,7 +184,7 @@ fn watch_brokers(
         }
         meter.remove(&names::KAFKA_REACHABLE, &labels);
     };
-    context.tasks.spawn("kafka brokers", Box::pin(watch));
+    context.services.tasks.spawn("kafka brokers", Box::pin(watch));
 }
 
 impl pipeline::Receiver for KafkaReceiver {

@@ -19,10 +19,10 @@ use ::kafka::{
     BrokerClient, BrokerError, GroupExit, IncomingRecord, KeptProducer, OutgoingRecord, PartitionId, PartitionOwner,
     RECORD_HEADERS, RecordConsumer, RecordId, SubscriptionSettings, durability_problem,
 };
-use kernel::clock::{Clock, with_timeout};
-use net::Spawn;
+use kernel::clock::with_timeout;
+use net::SharedServices;
 use pipeline::{Outcome, Reason, ReceiverInlet};
-use telemetry::{Meter, names};
+use telemetry::names;
 
 /// Longest wait of one poll. It bounds how late a commit is, so that a crash repeats little.
 const POLL_WAIT: Duration = Duration::from_millis(50);
@@ -109,11 +109,7 @@ impl Drop for StoringId<'_> {
 pub struct KafkaReceiverContext {
     /// The engine's entry.
     pub inlet: ReceiverInlet,
-    pub tasks: Arc<dyn Spawn>,
-    /// Source of time.
-    pub clock: Arc<dyn Clock>,
-    /// Registry of the metrics.
-    pub meter: Meter,
+    pub services: SharedServices,
 }
 
 /// Why a membership ended without an error.
@@ -150,12 +146,12 @@ impl RecordLoop {
         sink: Box<dyn RecordSink>,
         context: KafkaReceiverContext,
     ) -> Self {
-        let clock = Arc::clone(&context.clock);
+        let clock = Arc::clone(&context.services.clock);
         let owned = OwnedPartitions::new(
             Arc::clone(&id),
             (Arc::clone(&positions), sink.ignores_group()),
             clock,
-            context.meter.clone(),
+            context.services.meter.clone(),
         );
         Self {
             dead_letters: KeptProducer::new(Arc::clone(&client), DEAD_TIMEOUT),
@@ -186,14 +182,14 @@ impl RecordLoop {
                 Ok(MembershipEnd::TopicsGrew) => continue,
                 Err(error) => error,
             };
-            let now = self.context.clock.monotonic();
+            let now = self.context.services.clock.monotonic();
             let is_known = |(known, at): &(BrokerError, Duration)| *known == error && now < *at + REPORT_INTERVAL;
             if !last_error.as_ref().is_some_and(is_known) {
                 let (why, remedy) = (error.text.as_str(), error.fault.remedy());
                 tracing::error!(receiver = &*self.id, why, remedy, "Kafka can't be read; it is tried again");
                 last_error = Some((error, now));
             }
-            let _ = with_timeout(&*self.context.clock, RECONNECT_WAIT, stop.wait_for(|stop| *stop)).await;
+            let _ = with_timeout(&*self.context.services.clock, RECONNECT_WAIT, stop.wait_for(|stop| *stop)).await;
         }
         self.owned.set_ended();
         if hand_over.is_asked() {
@@ -212,7 +208,7 @@ impl RecordLoop {
         let topics = self.note_topics().await?;
         self.show_dead_topic();
         self.owned.set_exit(GroupExit::ForGood);
-        let mut topics_read = self.context.clock.monotonic();
+        let mut topics_read = self.context.services.clock.monotonic();
         let subscription = SubscriptionSettings {
             group: self.settings.group.clone(),
             topics: self.settings.topics(),
@@ -233,7 +229,7 @@ impl RecordLoop {
                     }
                 }
                 Err(error) => {
-                    let now = self.context.clock.monotonic();
+                    let now = self.context.services.clock.monotonic();
                     let failing = now.saturating_sub(*failing_since.get_or_insert(now));
                     if error.fault.is_final() || failing > MAX_FAILING {
                         self.leave_group(&*consumer, exit_for(hand_over)).await;
@@ -244,7 +240,7 @@ impl RecordLoop {
                         tracing::warn!(receiver = &*self.id, why, remedy, "Kafka does not answer; it is tried again");
                         last_error = Some(error);
                     }
-                    self.context.clock.sleep(RETRY_WAITS.0).await;
+                    self.context.services.clock.sleep(RETRY_WAITS.0).await;
                 }
             }
             if let Err(error) = self.owned.commit(&*consumer, None).await {
@@ -253,7 +249,7 @@ impl RecordLoop {
             }
             self.pause_and_resume(&*consumer, &mut paused).await;
             self.measure_lag(&*consumer, &mut lag_read).await;
-            let now = self.context.clock.monotonic();
+            let now = self.context.services.clock.monotonic();
             if now.saturating_sub(topics_read) >= TOPICS_INTERVAL {
                 topics_read = now;
                 self.show_dead_topic();
@@ -322,7 +318,7 @@ impl RecordLoop {
     fn show_dead_topic(self: &Arc<Self>) {
         let this = Arc::clone(self);
         let task = async move {
-            let (meter, labels) = (&this.context.meter, [("receiver", &*this.id)]);
+            let (meter, labels) = (&this.context.services.meter, [("receiver", &*this.id)]);
             let topics = [Arc::clone(&this.settings.dead_topic)];
             let Ok(found) = this.client.describe_group(&this.settings.group, &topics).await else {
                 return meter.remove(&names::KAFKA_DEAD_TOPIC, &labels);
@@ -330,7 +326,7 @@ impl RecordLoop {
             let records = found.partitions.iter().map(|one| one.bounds.end.saturating_sub(one.bounds.first));
             meter.gauge(&names::KAFKA_DEAD_TOPIC, &labels).set(records.fold(0, i64::saturating_add) as f64);
         };
-        self.context.tasks.spawn("kafka dead topic", Box::pin(task));
+        self.context.services.tasks.spawn("kafka dead topic", Box::pin(task));
     }
 
     /// Leaves the group. Nothing of this membership may be committed by the next one.
@@ -371,7 +367,7 @@ impl RecordLoop {
     }
 
     async fn measure_lag(&self, consumer: &dyn RecordConsumer, read_at: &mut Option<Duration>) {
-        let now = self.context.clock.monotonic();
+        let now = self.context.services.clock.monotonic();
         if read_at.is_some_and(|at| now.saturating_sub(at) < LAG_INTERVAL) {
             return;
         }
@@ -403,7 +399,7 @@ impl RecordLoop {
                 this.owned.finish(&partition, begun.generation, offset);
             }
         };
-        self.context.tasks.spawn("kafka record", Box::pin(task));
+        self.context.services.tasks.spawn("kafka record", Box::pin(task));
     }
 
     /// Processes a record until it is stored or copied to the dead topic. `false`: the gateway ends, or the partition
@@ -434,7 +430,7 @@ impl RecordLoop {
             }
             self.owned.set_waiting(&record.partition, begun.generation, record.offset);
             let mut stopping = self.stopping.subscribe();
-            if with_timeout(&*self.context.clock, wait, stopping.wait_for(|stop| *stop)).await.is_some()
+            if with_timeout(&*self.context.services.clock, wait, stopping.wait_for(|stop| *stop)).await.is_some()
                 || !self.owned.try_again(&record.partition, begun.generation, record.offset)
             {
                 return false;
@@ -521,7 +517,7 @@ impl RecordLoop {
 
     fn count(&self, outcome: &'static str) {
         let labels = [("receiver", &*self.id), ("outcome", outcome)];
-        self.context.meter.counter(&names::KAFKA_RECORDS, &labels).increment(1);
+        self.context.services.meter.counter(&names::KAFKA_RECORDS, &labels).increment(1);
     }
 }
 

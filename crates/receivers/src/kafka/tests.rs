@@ -14,7 +14,7 @@ use ::kafka::{OutgoingRecord, PartitionId, RecordContent, RecordHead, RecordId, 
 use kafka_fakes::{MemoryBroker, ProcessTasks, SimulatedMachine};
 use kernel::clock::{ManualClock, UnixNanos};
 use kernel::rng::SeededRng;
-use net::Spawn;
+use net::{SharedServices, Spawn};
 use otlp::Signal;
 use pipeline::accounts::RateLimits;
 use pipeline::spool::SpoolKey;
@@ -153,9 +153,12 @@ impl Process {
         let meter = Meter::new();
         let running = receiver.serve(KafkaReceiverContext {
             inlet: engine.inlet(Arc::clone(&tasks)),
-            tasks: Arc::clone(&tasks) as Arc<dyn Spawn>,
-            clock: Arc::clone(&machine.clock) as Arc<dyn Clock>,
-            meter: meter.clone(),
+            services: SharedServices {
+                tasks: Arc::clone(&tasks) as Arc<dyn Spawn>,
+                clock: Arc::clone(&machine.clock) as Arc<dyn Clock>,
+                meter: meter.clone(),
+                ..net::testing::services()
+            },
         });
         Self { running, engine, tasks, meter }
     }

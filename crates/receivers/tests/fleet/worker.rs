@@ -18,9 +18,7 @@ use kernel::clock::Clock;
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::rng::{Rng, SeededRng};
 use kernel::secret::Secret;
-use net::ProxyRules;
-use net::Spawn;
-use net::testing::tasks::TestTasks;
+use net::{SharedServices, Spawn};
 use otlp::Signal;
 use pipeline::engine::Engine;
 use pipeline::spool::{Committer, Spool, SpoolKey};
@@ -99,11 +97,12 @@ fn steps(name: &str, clock: &Arc<dyn Clock>, rng: &Arc<SeededRng>) -> (Vec<Arc<d
         fingerprints: Arc::new(FingerprintCache::new(&**rng)),
         max_error_text: 8 << 10,
         max_scan: 8 << 20,
-        tasks: TestTasks::shared(),
-        clock: Arc::clone(clock),
-        rng: Arc::clone(rng) as Arc<dyn Rng>,
-        meter,
-        proxies: Arc::new(ProxyRules::from_env(&|_| None).unwrap()),
+        services: SharedServices {
+            clock: Arc::clone(clock),
+            rng: Arc::clone(rng) as Arc<dyn Rng>,
+            meter,
+            ..net::testing::services()
+        },
         storage: None,
     };
     let mut settings = common.vault.clone();
@@ -229,16 +228,15 @@ impl WorkerProcess {
             stop: watch::Sender::new(false),
             finishing: Arc::default(),
         };
-        let sender = receiver.effects_sender(
-            EffectsSenderParts {
-                spool: Arc::clone(&spool),
-                tasks: Arc::clone(&process.tasks) as Arc<dyn Spawn>,
-                clock: Arc::clone(&clock),
-                meter: meter.clone(),
-            },
-            &*process.rng,
-        );
-        if let Some(sender) = sender {
+        let services = SharedServices {
+            tasks: Arc::clone(&process.tasks) as Arc<dyn Spawn>,
+            clock: Arc::clone(&clock),
+            rng: Arc::clone(&process.rng) as Arc<dyn Rng>,
+            meter,
+            ..net::testing::services()
+        };
+        let parts = EffectsSenderParts { spool: Arc::clone(&spool), services: services.clone() };
+        if let Some(sender) = receiver.effects_sender(parts) {
             let stop = process.stop.subscribe();
             process.spawn_finishing(Box::pin(async move { sender.run(stop).await }));
         }
@@ -271,8 +269,7 @@ impl WorkerProcess {
         });
         engine.tick();
         let inlet = engine.inlet.for_receiver("kafka");
-        let tasks = Arc::clone(&process.tasks) as Arc<dyn Spawn>;
-        let running = receiver.serve(KafkaReceiverContext { inlet, tasks, clock, meter });
+        let running = receiver.serve(KafkaReceiverContext { inlet, services });
         let ProcessStart { tasks, stop, finishing, .. } = process;
         Self { tasks, running, stop, finishing, committer, engine, checkpoints, spool, tracker }
     }

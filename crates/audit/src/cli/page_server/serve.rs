@@ -20,20 +20,20 @@ use crate::cli::public_keys::read_public_keys;
 use crate::cli::vault_args::VaultArgs;
 use crate::read::Vault;
 use crate::verify::{VerifyOptions, VerifyProgress, verify};
-use access::oidc::{OidcClient, OidcParts};
+use access::oidc::OidcClient;
 use access::page_port::{serve_pages, watch_certificates};
 use command::error::{CommandError, ExitStatus};
 use command::os::stop_signal;
 use command::output;
 use command::runtime::block_on;
-use command::tasks::Tasks;
+use command::tasks::{Tasks, command_services};
 use command::time_option::parse_time_option;
 use config::{Endpoint, env};
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
 use net::listen::{self, BoundPort};
 use net::server_tls::ServerTlsSettings;
-use net::{ProxyRules, ServerTls, Spawn};
+use net::{ProxyRules, ServerTls, SharedServices, Spawn};
 use telemetry::{Meter, logging};
 
 /// How long a browser's connection may be idle.
@@ -143,13 +143,9 @@ async fn open_page(
         let text = "--developers needs credentials that name people: set `oidc`, `certificates` or `username` in the file of --access";
         return Err(CommandError::Config(text.to_owned()));
     }
-    let parts = OidcParts {
-        proxies: Arc::new(ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?),
-        tasks: Arc::clone(tasks),
-        clock: Arc::new(SystemClock::new()),
-        rng: Arc::new(SystemRng),
-    };
-    let oidc = auth.oidc.clone().map(|oidc| OidcClient::build(oidc, parts)).transpose()?.map(Arc::new);
+    let proxies = ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?;
+    let services = SharedServices { tasks: Arc::clone(tasks), ..command_services(proxies) };
+    let oidc = auth.oidc.clone().map(|oidc| OidcClient::build(oidc, services)).transpose()?.map(Arc::new);
     let tls = settings.tls.as_ref().map(|port| ServerTls::read(ServerTlsSettings::from(port)));
     let tls = tls.transpose()?.map(Arc::new);
     let bound = listen::bind(&settings.endpoint).await?.with_tls(tls.clone());

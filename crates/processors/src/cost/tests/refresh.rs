@@ -43,12 +43,12 @@ fn rig(folder: &Path, refresh: RatesRefresh) -> Rig {
     let config = CostConfig { rates: base.display().to_string(), refresh: Some(refresh), ..CostConfig::default() };
     let settings = config.settings().unwrap();
     let deps = deps(Arc::new(SystemClock::new()));
-    let cost = CostProcessor::new("cost".into(), &settings, vocabulary(), &deps.meter)
+    let cost = CostProcessor::new("cost".into(), &settings, vocabulary(), &deps.services.meter)
         .unwrap_or_else(|error| panic!("{}", error.0));
     let cost = Arc::new(cost);
     let wanted = settings.refresh.clone().unwrap();
     let task = RatesRefreshTask::build(Arc::clone(&cost), settings, wanted, &deps, folder).unwrap();
-    Rig { meter: deps.meter, cost, task: Arc::new(task) }
+    Rig { meter: deps.services.meter, cost, task: Arc::new(task) }
 }
 
 impl Rig {

@@ -10,12 +10,12 @@ use super::told_effects::{ACCOUNT, SharedEffects};
 use ::kafka::{
     BrokerClient, BrokerError, BrokerFault, KeptProducer, RecordContent, RecordHead, RecordSealer, durability_problem,
 };
-use kernel::clock::{Clock, with_timeout};
-use net::Spawn;
+use kernel::clock::with_timeout;
+use net::SharedServices;
 use net::spawn::run_blocking;
 use pipeline::spool::{RecordSeq, Spool, SpoolReadError};
 use pipeline::{Processor, effects};
-use telemetry::{Counter, Meter, names};
+use telemetry::{Counter, names};
 
 /// How long effects wait for others, so that few records are written.
 const LINGER: Duration = Duration::from_millis(200);
@@ -34,12 +34,7 @@ const END_WAIT: Duration = Duration::from_secs(5);
 /// What a sender runs with.
 pub struct EffectsSenderParts {
     pub spool: Arc<Spool>,
-    /// Runs reads of the spool.
-    pub tasks: Arc<dyn Spawn>,
-    /// Source of time.
-    pub clock: Arc<dyn Clock>,
-    /// Registry of the metrics.
-    pub meter: Meter,
+    pub services: SharedServices,
 }
 
 /// See the module.
@@ -77,7 +72,7 @@ impl EffectsSender {
     ) -> Self {
         let count = |outcome| {
             let labels = [("receiver", &*receiver), ("outcome", outcome)];
-            parts.meter.counter(&names::KAFKA_EFFECTS, &labels)
+            parts.services.meter.counter(&names::KAFKA_EFFECTS, &labels)
         };
         Self {
             sent: count("sent"),
@@ -96,7 +91,7 @@ impl EffectsSender {
 
     /// Writes effects until `stop` turns true, and then what is left.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
-        let clock = &*self.parts.clock;
+        let clock = &*self.parts.services.clock;
         let mut changed = self.parts.spool.changed(&self.consumer);
         let mut last_error: Option<BrokerError> = None;
         while !*stop.borrow() {
@@ -222,7 +217,7 @@ impl EffectsSender {
             let effects = records.iter().filter_map(|record| effects::decode(&record.body)).flatten().collect();
             Ok(Some(ReadEffects { body: shared.encode(effects), last, records: records.len() }))
         };
-        let read = run_blocking(&*self.parts.tasks, "shared effects", read).await;
+        let read = run_blocking(&*self.parts.services.tasks, "shared effects", read).await;
         read.unwrap_or_else(|| Err(BrokerError::new(BrokerFault::Unavailable, "reading the spool failed")))
     }
 }

@@ -15,11 +15,11 @@ use tokio::net::TcpStream;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::super::{OtlpReceiver, OtlpReceiverConfig, OtlpReceiverSettings, RunningOtlpReceiver};
-use crate::http_ports::{OidcSenderParts, auth};
+use crate::http_ports::auth;
 use fixtures::until::until;
 use kernel::clock::{ManualClock, UnixNanos};
 use net::testing::tasks::TestTasks;
-use net::{ProxyRules, listen, server_tls};
+use net::{SharedServices, listen, server_tls};
 use pipeline::ByteBudget;
 use pipeline::accounts::RateLimits;
 use pipeline::testing::fake_engine::FakeEngine;
@@ -85,12 +85,8 @@ impl Rig {
         let (budget, clock) = (ByteBudget::new(BUDGET, knobs.charge_wait), ManualClock::at(UnixNanos(0)));
         let (engine, inlet) = FakeEngine::start("otlp/test", budget, knobs.rates, clock.clone());
         engine.holds_answers.store(knobs.holds_answers, Ordering::SeqCst);
-        let parts = OidcSenderParts {
-            proxies: Arc::new(ProxyRules::direct()),
-            tasks: TestTasks::shared(),
-            clock: clock.clone(),
-        };
-        let receiver = OtlpReceiver::build(Arc::from("otlp/test"), settings).with_oidc(parts);
+        let services = SharedServices { clock: clock.clone(), ..net::testing::services() };
+        let receiver = OtlpReceiver::build(Arc::from("otlp/test"), settings).with_oidc(services);
         let bound = receiver.bind().await.map_err(|error| error.to_string())?;
         let ports = [bound.grpc(), bound.http()];
         let running = bound.serve(inlet, TestTasks::shared(), &meter).await;
