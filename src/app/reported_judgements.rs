@@ -10,7 +10,7 @@ use history::RunBoard;
 use net::SharedServices;
 use net::spawn::run_blocking;
 use otlp::Signal;
-use pipeline::{BytePermit, Clearance, ClientIdentity, InternalInput, Outcome as Answer, Submission, Trust};
+use pipeline::{Clearance, Outcome as Answer, OwnRequest};
 use runs::{JudgementError, JudgementStore, RunJudgement, RunSource, run_key};
 use tracker::RunTracker;
 
@@ -42,20 +42,9 @@ impl JudgementStore for ReportedJudgements {
             let tracker = self.trackers.iter().find(knows_run).or_else(|| self.trackers.first());
             let effect = tracker.ok_or(JudgementError::UnknownRun)?.judgement_effect(&run.view, judgement, now);
             let Some(inlet) = self.inlet.get() else { return Err(JudgementError::NotStoredNow) };
-            let submission = Submission {
-                signal: Signal::Logs,
-                wire: bytes::Bytes::new(),
-                permit: BytePermit::new(),
-                account: account.into(),
-                identity: ClientIdentity::Unverified,
-                receiver: "api".into(),
-                transport: "http",
-                trust: Trust::Internal,
-                effects: Vec::new(),
-                source_record: None,
-            };
-            let input = InternalInput { effects: vec![effect], clearance: Clearance::RECEIVED };
-            match inlet.submit_internal(submission, input).await {
+            let (signal, account, receiver) = (Signal::Logs, account.into(), "api".into());
+            let (wire, effects, clearance) = (bytes::Bytes::new(), vec![effect], Clearance::RECEIVED);
+            match inlet.submit_own(OwnRequest { signal, account, receiver, wire, effects, clearance }).await {
                 Answer::Accepted => Ok(()),
                 _ => Err(JudgementError::NotStoredNow),
             }

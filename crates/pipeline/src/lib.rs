@@ -47,7 +47,7 @@ pub use component::{
 pub use disk::{Directory, Disk, DiskFile, RealDisk};
 pub use identity::{ClientIdentity, VerifiedIdentity};
 pub use inlet::entry::{Inlet, ReceiverInlet};
-pub use inlet::{ByteBudget, BytePermit, InternalInput, SourceRecord, Submission};
+pub use inlet::{ByteBudget, BytePermit, OwnRequest, SourceRecord, Submission};
 pub use inquiry::{Inquiry, InquiryAnswer};
 pub use outcome::{MAX_RETRY_AFTER, Outcome, Reason};
 pub use plan::{AckMode, EngineLimits, EnginePlan, OnFullAction, OutletSettings, PipelinePlan};

@@ -21,7 +21,7 @@ use kernel::clock::UnixNanos;
 use kernel::pseudonym::{IdPolicy, PREFIX, is_pseudonym};
 use net::SharedServices;
 use otlp::Signal;
-use pipeline::{BytePermit, Clearance, ClientIdentity, InternalInput, Outcome, Submission, Trust};
+use pipeline::{Clearance, Outcome, OwnRequest};
 use rates::Usd;
 use telemetry::admin::auth::KnownClient;
 
@@ -130,17 +130,10 @@ impl BudgetGrants {
             return refuse("no pipeline for traces has the processor `runs` with the budgets");
         };
         let inlet = self.inlet.get().ok_or_else(not_now)?;
-        let wire =
-            Bytes::from(BudgetRecord::encode(std::slice::from_ref(record), names, now.0, || self.services.rng.id()));
-        let mut permit = BytePermit::new();
-        inlet.budget().charge(&mut permit, wire.len()).await.map_err(|_| not_now())?;
-        let (signal, transport, trust) = (Signal::Traces, "http", Trust::Internal);
-        let (identity, effects, source_record) = (ClientIdentity::Unverified, Vec::new(), None);
-        let (account, receiver) = (account.into(), Arc::clone(receiver));
-        let submission =
-            Submission { signal, wire, permit, account, identity, receiver, transport, trust, effects, source_record };
-        let input = InternalInput { effects: Vec::new(), clearance: Clearance::RECEIVED };
-        match inlet.submit_internal(submission, input).await {
+        let wire = BudgetRecord::encode(std::slice::from_ref(record), names, now.0, || self.services.rng.id()).into();
+        let (account, receiver, effects) = (account.into(), Arc::clone(receiver), Vec::new());
+        let (signal, clearance) = (Signal::Traces, Clearance::RECEIVED);
+        match inlet.submit_own(OwnRequest { signal, account, receiver, wire, effects, clearance }).await {
             Outcome::Accepted => Ok(()),
             _ => Err(not_now()),
         }

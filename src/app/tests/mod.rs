@@ -91,7 +91,6 @@ fn submit(inlet: &Arc<Inlet>, wire: Bytes) -> BoxFuture<'static, Outcome> {
         account: "default".into(),
         identity: pipeline::ClientIdentity::Unverified,
         receiver: "otlp".into(),
-        transport: "grpc",
         trust: Trust::ThirdParty,
         effects: Vec::new(),
         source_record: None,

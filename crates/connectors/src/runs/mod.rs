@@ -16,10 +16,7 @@ use tokio::sync::watch;
 
 use kernel::clock::Clock;
 use otlp::Signal;
-use pipeline::{
-    BytePermit, Clearance, ClientIdentity, ContentState, Inlet, InternalInput, Outcome, Reason, RequestSource,
-    SourceRequest, Submission, TextState, Trust,
-};
+use pipeline::{Clearance, ContentState, Inlet, Outcome, OwnRequest, Reason, RequestSource, SourceRequest, TextState};
 use telemetry::{Counter, Meter, names};
 
 pub use config::{RunsConfig, RunsSettings};
@@ -86,12 +83,11 @@ impl RunsConnector {
     /// Submits one request; false if the engine does not accept requests now.
     async fn submit_request(&self, inlet: &Inlet, signal: Signal, request: SourceRequest) -> bool {
         let SourceRequest { account, wire, effect } = request;
-        let input = |effect| InternalInput { effects: vec![effect], clearance: REQUEST_CLEARANCE };
-        let outcome = match self.build_submission(inlet, signal, Arc::clone(&account), wire).await {
-            Ok(submission) => inlet.submit_internal(submission, input(effect.clone())).await,
-            Err(outcome) => outcome,
+        let submit = |wire| {
+            let (receiver, account, effects) = (Arc::clone(&self.id), Arc::clone(&account), vec![effect.clone()]);
+            inlet.submit_own(OwnRequest { signal, account, receiver, wire, effects, clearance: REQUEST_CLEARANCE })
         };
-        match outcome {
+        match submit(wire).await {
             Outcome::Accepted | Outcome::Partial { .. } => {
                 self.sent_requests.increment(1);
                 true
@@ -106,24 +102,9 @@ impl RunsConnector {
                     "the pipelines permanently refused telemetry about runs; it was dropped"
                 );
                 // Without data, only the effect is committed, so that the request is not offered again.
-                let Ok(empty) = self.build_submission(inlet, signal, account, Bytes::new()).await else { return false };
-                matches!(inlet.submit_internal(empty, input(effect)).await, Outcome::Accepted)
+                matches!(submit(Bytes::new()).await, Outcome::Accepted)
             }
         }
-    }
-
-    async fn build_submission(
-        &self,
-        inlet: &Inlet,
-        signal: Signal,
-        account: Arc<str>,
-        wire: Bytes,
-    ) -> Result<Submission, Outcome> {
-        let mut permit = BytePermit::new();
-        inlet.budget().charge(&mut permit, wire.len()).await?;
-        let (receiver, transport, trust) = (Arc::clone(&self.id), "connector", Trust::Internal);
-        let (identity, effects, source_record) = (ClientIdentity::Unverified, Vec::new(), None);
-        Ok(Submission { signal, wire, permit, account, identity, receiver, transport, trust, effects, source_record })
     }
 
     /// The connector's component id, for logs.

@@ -11,9 +11,8 @@ use tokio::sync::oneshot;
 
 use crate::accounts::AccountLimiter;
 use crate::batch::Effect;
-use crate::clearance::{Clearance, Trust};
-use crate::identity::ClientIdentity;
-use crate::inlet::{ByteBudget, BytePermit, InternalInput, Submission};
+use crate::clearance::Clearance;
+use crate::inlet::{ByteBudget, BytePermit, InternalInput, OwnRequest, Submission};
 use crate::outcome::{Outcome, Reason};
 use crate::receipt::RequestRegistry;
 use crate::tap::Tap;
@@ -75,9 +74,17 @@ impl Inlet {
         &self.parts.budget
     }
 
-    /// Hands in a request that tollgate makes itself. If it has no bytes, only its effects are committed, and no
-    /// pipeline is needed.
-    pub fn submit_internal(&self, submission: Submission, input: InternalInput) -> BoxFuture<'static, Outcome> {
+    /// Hands in a request that tollgate makes itself, once the budget has room for its bytes.
+    pub async fn submit_own(&self, request: OwnRequest) -> Outcome {
+        let mut permit = BytePermit::new();
+        match self.budget().charge(&mut permit, request.wire.len()).await {
+            Ok(()) => self.submit_charged(request, permit).await,
+            Err(outcome) => outcome,
+        }
+    }
+
+    fn submit_charged(&self, request: OwnRequest, permit: BytePermit) -> BoxFuture<'static, Outcome> {
+        let (submission, input) = request.into_submission(permit);
         await_outcome(self.submit(submission, Some(input)))
     }
 
@@ -163,24 +170,14 @@ impl ReceiverInlet {
     /// Hands in a request about an account that tollgate made itself, so that it takes nothing from the account's rate.
     pub fn submit_own(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
         let input = InternalInput { effects: Vec::new(), clearance: Clearance::RECEIVED };
-        self.inlet.submit_internal(submission, input)
+        await_outcome(self.inlet.submit(submission, Some(input)))
     }
 
     /// Commits effects without a request. They hold `permit`'s bytes of the budget until they are committed.
     pub fn submit_effects(&self, effects: Vec<Effect>, permit: BytePermit) -> BoxFuture<'static, Outcome> {
-        let nothing = Submission {
-            signal: Signal::Traces,
-            wire: Bytes::new(),
-            permit,
-            account: "default".into(),
-            identity: ClientIdentity::Unverified,
-            receiver: Arc::clone(&self.receiver),
-            transport: "internal",
-            trust: Trust::Internal,
-            effects: Vec::new(),
-            source_record: None,
-        };
-        self.inlet.submit_internal(nothing, InternalInput { effects, clearance: Clearance::RECEIVED })
+        let (receiver, account) = (Arc::clone(&self.receiver), "default".into());
+        let (signal, wire, clearance) = (Signal::Traces, Bytes::new(), Clearance::RECEIVED);
+        self.inlet.submit_charged(OwnRequest { signal, account, receiver, wire, effects, clearance }, permit)
     }
 }
 

@@ -39,8 +39,6 @@ pub struct Submission {
     pub identity: ClientIdentity,
     /// Component id of the receiver, e.g. `otlp`.
     pub receiver: Arc<str>,
-    /// `grpc` or `http`.
-    pub transport: &'static str,
     /// How far the receiver's clients are trusted.
     pub trust: Trust,
     /// Effects of the receiver's own state, committed with the request and applied after it. A request that only joins
@@ -58,12 +56,38 @@ pub struct SourceRecord {
     pub id: Option<[u8; 16]>,
 }
 
-/// Additional input of a request that tollgate makes itself.
-pub struct InternalInput {
-    /// Effects committed in the same transaction and applied after the commit, like those of processors.
+/// A request that tollgate makes itself, from no client. Without bytes only its effects are committed, and no pipeline
+/// is needed.
+pub struct OwnRequest {
+    /// Signal of the request.
+    pub signal: Signal,
+    /// The account that it is about.
+    pub account: Arc<str>,
+    /// The receiver or connector whose pipelines it passes.
+    pub receiver: Arc<str>,
+    /// As [`Submission::wire`].
+    pub wire: Bytes,
+    /// Committed in the same transaction and applied after the commit, like those of processors.
     pub effects: Vec<Effect>,
     /// How far the request's bytes may travel, as declared by the code that made them.
     pub clearance: Clearance,
+}
+
+impl OwnRequest {
+    /// The request as if a trusted client had sent it, and what a client could not add.
+    fn into_submission(self, permit: BytePermit) -> (Submission, InternalInput) {
+        let Self { signal, account, receiver, wire, effects, clearance } = self;
+        let (identity, trust, source_record) = (ClientIdentity::Unverified, Trust::Internal, None);
+        let submission =
+            Submission { signal, wire, permit, account, identity, receiver, trust, effects: Vec::new(), source_record };
+        (submission, InternalInput { effects, clearance })
+    }
+}
+
+/// What a request that tollgate makes itself has beside a client's.
+pub(crate) struct InternalInput {
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) clearance: Clearance,
 }
 
 /// Bytes held of a [`ByteBudget`]; dropping the permit returns them.

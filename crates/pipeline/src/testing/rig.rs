@@ -142,7 +142,6 @@ pub fn submission(wire: Bytes, permit: BytePermit) -> Submission {
         account: "default".into(),
         identity: ClientIdentity::Unverified,
         receiver: "otlp".into(),
-        transport: "grpc",
         trust: Trust::ThirdParty,
         effects: Vec::new(),
         source_record: None,

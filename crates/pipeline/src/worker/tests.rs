@@ -45,7 +45,7 @@ fn some_answers_need_no_commit() {
     assert_eq!(now(Bytes::from_static(b"\xff\xff")), Some(Outcome::Refused { reason: Reason::Malformed }));
     let door = rig.engine.inlet.for_receiver("otlp/other");
     let other = submission(spans(&["a"]), BytePermit::new());
-    let other = Submission { receiver: "otlp/other".into(), transport: "http", ..other };
+    let other = Submission { receiver: "otlp/other".into(), ..other };
     assert!(!door.accepts_signal(Signal::Traces));
     assert_eq!(door.submit(other).now_or_never(), Some(Outcome::Refused { reason: Reason::NoPipeline }));
 }

@@ -110,7 +110,6 @@ impl BoundClaudeCodeHooks {
         let connection_meters = meters.connection_meters();
         let port = ReceiverPort {
             context: Arc::clone(&context),
-            transport: "http",
             limits: self.settings.limits,
             upload_slots: Arc::default(),
             meters,

@@ -131,8 +131,6 @@ pub(crate) async fn drain_ports(
 pub(crate) struct ReceiverPort {
     /// The state shared with the other port.
     pub(crate) context: Arc<ReceiverContext>,
-    /// `grpc` or `http`.
-    pub(crate) transport: &'static str,
     /// Size and time limits of one request.
     pub(crate) limits: BodyLimits,
     /// Tracks slow uploads, one of which is ended when a new connection needs its place.
@@ -231,7 +229,6 @@ impl ReceiverPort {
             account: Arc::clone(&sender.account),
             identity: sender.identity.clone(),
             receiver: Arc::clone(&context.id),
-            transport: self.transport,
             trust: if is_own { Trust::Internal } else { context.trust },
             effects: Vec::new(),
             source_record: None,

@@ -116,7 +116,6 @@ impl RecordSink for RequestSink {
                 account,
                 identity,
                 receiver: Arc::clone(&self.receiver),
-                transport: "kafka",
                 trust: self.trust,
                 effects: vec![position],
                 source_record: Some(SourceRecord { position: position_text, id: id.map(|id| id.0.to_le_bytes()) }),

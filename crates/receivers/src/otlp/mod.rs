@@ -109,7 +109,6 @@ impl BoundOtlpReceiver {
             let meters = ReceiverMetrics::new(meter, &context.id, transport);
             ReceiverPort {
                 context: Arc::clone(&context),
-                transport,
                 limits,
                 upload_slots: Arc::default(),
                 meters,
