@@ -9,7 +9,7 @@ use super::gateway_deps::GatewayDeps;
 use super::running::RunningGateway;
 use super::shutdown::ShutdownReport;
 use super::start_error::StartError;
-use command::os::StopSignal;
+use command::error::StopSignal;
 
 /// How the gateway ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

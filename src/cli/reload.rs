@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::Notify;
 use tracing::subscriber::{NoSubscriber, with_default};
 
@@ -23,6 +23,8 @@ use crate::app::build::GatewayDeps;
 use crate::app::resolve::ValidSettings;
 use crate::app::start_checks;
 use crate::app::start_checks::finding::MachineContext;
+use command::error::CommandError;
+use command::os;
 use command::output::print_to_stderr;
 use command::tasks::Tasks;
 use kernel::clock::{Clock, UnixNanos};
@@ -59,8 +61,8 @@ impl ReloadWatcher {
     ///
     /// # Errors
     /// The operating system refuses the signal handler.
-    pub(super) fn new(common: CommonArgs, watch: bool, deps: &GatewayDeps) -> io::Result<Self> {
-        let (sighup, reload_requested) = (signal(SignalKind::hangup())?, Arc::default());
+    pub(super) fn new(common: CommonArgs, watch: bool, deps: &GatewayDeps) -> Result<Self, CommandError> {
+        let (sighup, reload_requested) = (os::hangup_signal()?, Arc::default());
         let (clock, failures) = (Arc::clone(&deps.clock), deps.meter.counter(&names::CONFIG_RELOAD_FAILURES, &[]));
         let (tasks, state) = (Tasks::new(&deps.meter), Arc::new(ConfigState::new(&deps.meter)));
         Ok(Self {

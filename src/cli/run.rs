@@ -5,7 +5,6 @@
 //! later failures, 143 or 130 after a second signal. Hanging threads do not delay the exit. `RunningGateway` is in
 //! `app`.
 
-use std::io;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,9 +22,8 @@ use crate::app::resolve::ValidSettings;
 use crate::app::{GatewayOutcome, RunningGateway, StartError, StartFault, assemble, volume};
 use command::error::{CommandError, ExitStatus};
 use command::keyfile::TRYOUT_KEY;
-use command::output::report_error;
-use command::runtime::{EXIT_GRACE, runtime_threads};
-use command::{os, tasks};
+use command::os;
+use command::runtime::serve;
 use genai::Vocabulary;
 use kernel::clock::{Clock, SystemClock};
 use net::RetainedSockets;
@@ -51,13 +49,8 @@ pub(super) fn run(common: &CommonArgs, options: RunArgs) -> Result<ExitStatus, C
     let loaded = loaded?;
     logging::init(loaded.valid.log_level);
     warn_expiring_certificates(&loaded.valid, SystemClock::new().now());
-    let runtime = tasks::build_runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
     let resources = ReloadResources { vocabulary: Arc::new(Mutex::new(vocabulary)), ..ReloadResources::default() };
-    let running_rounds = run_rounds(common.clone(), options, loaded, resources);
-    // The error is reported before waiting for hanging threads.
-    Ok(tasks::run_to_end(runtime, EXIT_GRACE, async {
-        running_rounds.await.unwrap_or_else(|error| report_error(&error))
-    }))
+    serve(run_rounds(common.clone(), options, loaded, resources))
 }
 
 /// Runs rounds of one gateway, each with the latest usable configuration.
@@ -67,13 +60,9 @@ async fn run_rounds(
     loaded: LoadedConfig,
     resources: ReloadResources,
 ) -> Result<ExitStatus, CommandError> {
-    let (stop, second_signal) = match (os::stop_signal(), os::second_signal()) {
-        (Ok(stop), Ok(second_signal)) => (stop, second_signal),
-        (Err(error), _) | (_, Err(error)) => return Err(signal_error(&error)),
-    };
-    let (mut stop, mut second_signal) = (pin!(stop), pin!(second_signal));
+    let (mut stop, mut second_signal) = (pin!(os::stop_signal()?), pin!(os::second_signal()?));
     let deps = GatewayDeps::system();
-    let mut reloads = ReloadWatcher::new(common.clone(), options.watch, &deps).map_err(|error| signal_error(&error))?;
+    let mut reloads = ReloadWatcher::new(common.clone(), options.watch, &deps)?;
     let resources = ReloadResources {
         sockets: Some(RetainedSockets::default()),
         reload_requested: Some(reloads.reload_requested()),
@@ -169,10 +158,6 @@ fn add_listen_hint(error: StartError, embedded: bool) -> StartError {
 /// Keeps the ports open for another round, or closes them.
 fn end_round(has_next_round: bool, sockets: &RetainedSockets, deps: &GatewayDeps) {
     if has_next_round { deps.health.announce_next_round() } else { sockets.close() }
-}
-
-fn signal_error(error: &io::Error) -> CommandError {
-    CommandError::Failed(format!("can't handle signals: {error}"))
 }
 
 /// The keys of a round: the kept keys of a previous round that runs again, or newly read ones. `None` if a stop signal

@@ -17,9 +17,9 @@ use crate::app::resolve::ValidSettings;
 use crate::app::{RunningGateway, StartError};
 use crate::components::id_text;
 use command::error::{CommandError, ExitStatus};
-use command::output::{print_result, print_to_stderr, report_error};
-use command::runtime::{EXIT_GRACE, runtime_threads};
-use command::{os, tasks};
+use command::os;
+use command::output::{print_result, print_to_stderr};
+use command::runtime::serve;
 use kernel::clock::Clock;
 use kernel::terminal::{format_bytes, format_count};
 use pipeline::sequencer::CHECKPOINT;
@@ -46,13 +46,11 @@ pub(super) struct DeliverArgs {
 
 pub(super) fn run(loaded: LoadedConfig, options: &DeliverArgs) -> Result<ExitStatus, CommandError> {
     logging::init(loaded.valid.log_level);
-    let runtime = tasks::build_runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
-    let delivery = deliver(loaded.valid, options.timeout);
-    Ok(tasks::run_to_end(runtime, EXIT_GRACE, async { delivery.await.unwrap_or_else(|error| report_error(&error)) }))
+    serve(deliver(loaded.valid, options.timeout))
 }
 
 async fn deliver(valid: ValidSettings, timeout: Option<Duration>) -> Result<ExitStatus, CommandError> {
-    let mut stop = pin!(os::stop_signal().map_err(|error| format!("can't handle signals: {error}"))?);
+    let mut stop = pin!(os::stop_signal()?);
     let deps = GatewayDeps::system();
     let clock = Arc::clone(&deps.clock);
     let deadline = timeout.map(|timeout| clock.monotonic() + timeout);

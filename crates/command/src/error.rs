@@ -3,13 +3,20 @@
 
 use std::process::ExitCode;
 
-use crate::os::StopSignal;
 use net::{BindError, TlsError};
 use pipeline::spool::SpoolOpenError;
 use rates::RatesError;
 
 /// `EX_CONFIG` of sysexits.h.
 const EX_CONFIG: u8 = 78;
+
+/// A signal that ends the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopSignal {
+    Terminate,
+    /// SIGINT, such as Ctrl-C.
+    Interrupt,
+}
 
 /// The exit codes of commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

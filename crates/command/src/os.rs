@@ -5,7 +5,9 @@
 use std::io::{self, Write};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::error::{CommandError, StopSignal};
 
 /// Prepares the process before any command reads data: panics are quiet, TLS has its crypto provider, and memory is
 /// protected.
@@ -44,19 +46,11 @@ pub fn quiet_panics() {
     }));
 }
 
-/// A signal that ends the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopSignal {
-    Terminate,
-    /// SIGINT, such as Ctrl-C.
-    Interrupt,
-}
-
 /// A future that completes at the first SIGTERM or SIGINT after this call.
 ///
 /// # Errors
 /// The operating system refuses the handler.
-pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send> {
+pub fn stop_signal() -> Result<impl Future<Output = ()> + Send, CommandError> {
     let first = nth_signal(1)?;
     Ok(async move {
         first.await;
@@ -67,12 +61,24 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send> {
 ///
 /// # Errors
 /// The operating system refuses the handler.
-pub fn second_signal() -> io::Result<impl Future<Output = StopSignal> + Send> {
+pub fn second_signal() -> Result<impl Future<Output = StopSignal> + Send, CommandError> {
     nth_signal(2)
 }
 
-fn nth_signal(count: u32) -> io::Result<impl Future<Output = StopSignal> + Send> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+/// A future that completes at the next SIGHUP.
+///
+/// # Errors
+/// The operating system refuses the handler.
+pub fn hangup_signal() -> Result<Signal, CommandError> {
+    handle_signal(SignalKind::hangup())
+}
+
+fn handle_signal(kind: SignalKind) -> Result<Signal, CommandError> {
+    signal(kind).map_err(|error| format!("can't handle signals: {error}").into())
+}
+
+fn nth_signal(count: u32) -> Result<impl Future<Output = StopSignal> + Send, CommandError> {
+    let (mut term, mut int) = (handle_signal(SignalKind::terminate())?, handle_signal(SignalKind::interrupt())?);
     Ok(async move {
         let mut received = StopSignal::Terminate;
         for _ in 0..count {

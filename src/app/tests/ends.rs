@@ -4,7 +4,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::super::GatewayOutcome;
 use super::*;
-use command::os::StopSignal;
+use command::error::StopSignal;
 use pipeline::{Batch, ExportRequest};
 
 /// How long a hanging thread may keep a test's runtime.

@@ -21,14 +21,13 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::future::LocalBoxFuture;
 use rust_decimal::Decimal;
-use tokio::signal::unix::{SignalKind, signal};
 
 use command::admin_client::AdminClient;
 use command::error::{CommandError, ExitStatus};
 use command::keyfile::TRYOUT_KEY;
+use command::os;
 use command::output::{report_error, use_colour_on_stdout};
-use command::runtime::{EXIT_GRACE, runtime_threads};
-use command::{os, tasks};
+use command::runtime::serve;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::SystemRng;
 use kernel::terminal::format_bytes;
@@ -61,18 +60,11 @@ pub type StartGateway<'s> =
 pub fn run(options: &DemoArgs, parent: Option<PathBuf>, start: StartGateway<'_>) -> Result<ExitStatus, CommandError> {
     logging::init(logging::LogLevel::Error);
     let scratch = ScratchDir::create(parent, options.keep, &SystemRng)?;
-    let runtime = tasks::build_runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
-    // The result is reported before waiting for hanging threads.
-    Ok(tasks::run_to_end(runtime, EXIT_GRACE, async {
-        run_demo(options, &scratch.path, start).await.unwrap_or_else(|error| report_error(&error))
-    }))
+    serve(run_demo(options, &scratch.path, start))
 }
 
 async fn run_demo(options: &DemoArgs, directory: &Path, start: StartGateway<'_>) -> Result<ExitStatus, CommandError> {
-    let signal_error = |error: std::io::Error| format!("can't handle signals: {error}");
-    let first_signal = os::stop_signal().map_err(signal_error)?;
-    let second_signal = os::second_signal().map_err(signal_error)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(signal_error)?;
+    let (first_signal, second_signal, mut hangup) = (os::stop_signal()?, os::second_signal()?, os::hangup_signal()?);
     let mut stop = Box::pin(async {
         tokio::select! {
             () = first_signal => {}

@@ -100,7 +100,7 @@ pub(crate) fn run_serve(config: &dyn GatewayConfig, options: &ServeArgs) -> Resu
             }
             std::future::pending::<()>().await;
         };
-        let stopped = stop_signal().map_err(|error| format!("can't wait for signals: {error}"))?;
+        let stopped = stop_signal()?;
         tokio::select! {
             () = verifying => {}
             () = stopped => {}
