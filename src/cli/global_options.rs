@@ -1,19 +1,41 @@
-//! The help of the options that every command accepts ([`CommonArgs`](super::CommonArgs)): a command's help shows them
-//! only if they act there. They stay accepted everywhere, so that a wrapper script can pass them to any command.
+//! The options that every command accepts ([`CommonArgs`]), and on which commands they act: the help of a command shows
+//! those that act on it. All but `--listen` stay accepted everywhere, so that a wrapper script can pass them to any
+//! command.
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
-/// The options to show in a command's help. `path` has the names of the command and its parents, without the program.
+use super::common::CommonArgs;
+use command::error::CommandError;
+
+/// The options that act on a command. `path` has the names of the command and its parents, without the program.
 fn effective_options(path: &[&str]) -> &'static [&'static str] {
     match path {
         [] | ["run" | "validate" | "check" | "setup" | "print-config"] => &["config", "data_dir", "listen"],
-        ["report" | "top" | "tap" | "alerts", ..] | ["vault", "erase"] => &["config", "data_dir", "listen"],
+        ["report" | "top" | "tap" | "alerts" | "budgets", ..] => &["config", "data_dir", "listen"],
+        ["vault", "erase"] | ["fleet", "drain"] => &["config", "data_dir", "listen"],
         ["explain" | "redact" | "test"] | ["spool"] | ["spool", "list" | "peek" | "deliver"] => &["config", "data_dir"],
-        ["spool", ..] => &["config", "data_dir", "listen"],
+        ["spool", "replay" | "reassign" | "drop"] => &["config", "data_dir", "listen"],
         ["rates", "show"] | ["vault", "replay" | "doctor" | "policy"] => &["config", "data_dir"],
+        ["fleet", "status"] | ["bill", "reconcile" | "focus" | "forecast"] => &["config"],
         ["demo"] => &["data_dir"],
         _ => &[],
     }
+}
+
+/// Refuses `--listen` for commands on which it has no effect.
+///
+/// # Errors
+/// The command does not use the ports of the embedded default.
+pub(super) fn check_listen(matches: &ArgMatches, common: &CommonArgs) -> Result<(), CommandError> {
+    let called = std::iter::successors(matches.subcommand(), |(_, inner)| inner.subcommand());
+    let path: Vec<&str> = called.map(|(name, _)| name).collect();
+    let why = match &common.config {
+        _ if common.listen.is_none() => return Ok(()),
+        Some(_) => "with --config, set each `endpoint` in the file",
+        None if effective_options(&path).contains(&"listen") => return Ok(()),
+        None => "this command does not use its ports",
+    };
+    Err(CommandError::Usage(format!("--listen is for the embedded default: {why}")))
 }
 
 /// Hides the options that have no effect from the help of each command.
@@ -27,9 +49,9 @@ pub(super) fn hide_ineffective_options(command: Command) -> Command {
 
 fn hide_in_subcommand(command: Command, globals: &[Arg], path: &[&str]) -> Command {
     let shown = effective_options(path);
-    let hidden = globals.iter().filter(|arg| !shown.contains(&arg.get_id().as_str()));
-    // An argument of the command itself takes the place of the global one with the same id.
-    let command = command.args(hidden.map(|arg| arg.clone().hide(true)));
+    // An argument of the command itself takes the place of the global one, and of its parent's, with the same id.
+    let own = globals.iter().map(|arg| arg.clone().hide(!shown.contains(&arg.get_id().as_str())));
+    let command = command.args(own);
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     names.into_iter().fold(command, |command, name| {
         let path: Vec<&str> = path.iter().copied().chain([name.as_str()]).collect();

@@ -178,10 +178,10 @@ pub fn main() -> ExitStatus {
     if !common.feature_gates.is_empty() {
         print_to_stderr("note: --feature-gates is an option of the Collector and has no effect in tollgate");
     }
-    let command = command.unwrap_or(CliCommand::Run(run::RunArgs::default()));
-    if let Err(error) = check_listen(&command, &common) {
+    if let Err(error) = global_options::check_listen(&matches, &common) {
         return output::report_error(&error);
     }
+    let command = command.unwrap_or(CliCommand::Run(run::RunArgs::default()));
     let ended = match command {
         CliCommand::Run(options) => run::run(&common, options),
         CliCommand::Demo(options) => demo::run(&common, &options),
@@ -218,28 +218,6 @@ fn refuse_keys(mut arguments: impl Iterator<Item = OsString>) -> Result<(), Comm
                file, and replace the key";
     let has_key = arguments.any(|argument| contains_key(&argument.to_string_lossy()));
     if has_key { Err(CommandError::Usage(why.to_owned())) } else { Ok(()) }
-}
-
-/// Refuses `--listen` for commands on which it has no effect.
-fn check_listen(command: &CliCommand, common: &CommonArgs) -> Result<(), CommandError> {
-    let why = match command {
-        _ if common.listen.is_none() => return Ok(()),
-        _ if common.config.is_some() => "with --config, set each `endpoint` in the file",
-        CliCommand::Run(_) | CliCommand::Validate(_) | CliCommand::Check(_) | CliCommand::PrintConfig { .. } => {
-            return Ok(());
-        }
-        CliCommand::Setup(_) => return Ok(()),
-        CliCommand::Top(_)
-        | CliCommand::Tap(_)
-        | CliCommand::Report(_)
-        | CliCommand::Alerts(_)
-        | CliCommand::Budgets(_)
-        | CliCommand::Spool(_) => {
-            return Ok(());
-        }
-        _ => "this command does not use its ports",
-    };
-    Err(CommandError::Usage(format!("--listen is for the embedded default: {why}")))
 }
 
 fn print_completions(shell: clap_complete::Shell) -> Result<ExitStatus, CommandError> {

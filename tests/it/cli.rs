@@ -163,6 +163,12 @@ fn help_shows_options_that_act() {
         (&["top"], &global),
         (&["explain"], &["--config", "--data-dir"]),
         (&["demo"], &["--data-dir"]),
+        (&["budgets"], &global),
+        (&["fleet", "drain"], &global),
+        (&["fleet", "status"], &["--config"]),
+        (&["rates", "show"], &["--config", "--data-dir"]),
+        (&["vault", "doctor"], &["--config", "--data-dir"]),
+        (&["bill", "focus"], &["--config"]),
         (&["vault", "keygen"], &[]),
         (&["completions"], &[]),
     ] {
