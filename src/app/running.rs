@@ -1,5 +1,5 @@
 //! [`RunningGateway`]: a running gateway; its start and its tasks, in the order that `app/mod.rs` describes. Its end
-//! is in `shutdown`, its whole life in `lifecycle`.
+//! and its whole life are in `shutdown`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use kernel::clock::Clock;
 use net::Spawn;
 use net::spawn::run_blocking;
 use pipeline::Reason;
-use pipeline::checkpoint::{self, CheckpointStore};
+use pipeline::checkpoint::CheckpointStore;
 use pipeline::engine::{Engine, EngineContext};
 use pipeline::spool::{Committer, Spool};
 use pipeline::workers::{JobQueue, Workers};
@@ -102,23 +102,12 @@ impl RunningGateway {
         let GatewayDeps { clock, rng, meter, disk, .. } = deps.clone();
         let (offload, errands) = (Arc::<Tasks>::clone(&tasks), Arc::<Tasks>::clone(&tasks));
         let context = EngineContext { spool: Arc::clone(&spool), clock, rng, meter, offload, workers, errands };
-        let engine = Arc::new(Engine::new(&built.plan, &built.outlets, &built.consumers, context));
+        let engine = Arc::new(Engine::new(&built.plan, &built.outlets, &built.consumers, context.clone()));
         // Nothing else sets it, so this can't fail.
         drop(built.inlet.set(Arc::clone(&engine.inlet)));
-        let checkpoint_context = checkpoint::CheckpointContext {
-            disk,
-            clock: Arc::clone(&deps.clock),
-            rng: Arc::clone(&deps.rng),
-            meter: deps.meter.clone(),
-        };
-        let checkpoints = CheckpointStore::open(
-            &checkpoint_context,
-            &spool_settings.directory.join(CHECKPOINT_FOLDER),
-            &keys,
-            Arc::clone(&spool),
-            Arc::clone(&engine.applier),
-        )
-        .map_err(|error| StartError::new(format!("the folder of checkpoints can't be opened: {error}")))?;
+        let (folder, applier) = (spool_settings.directory.join(CHECKPOINT_FOLDER), Arc::clone(&engine.applier));
+        let checkpoints = CheckpointStore::open(&context, &*disk, &folder, &keys, applier)
+            .map_err(|error| StartError::new(format!("the folder of checkpoints can't be opened: {error}")))?;
         let checkpoints = Arc::new(checkpoints);
         let background_tasks = restore_state(&spawn, &checkpoints, built.background_tasks).await?;
         let bound = bind_listeners(built.listeners).await?;

@@ -18,10 +18,11 @@ use parking_lot::Mutex;
 
 use kernel::clock::Clock;
 use kernel::rng::Rng;
-use telemetry::{Counter, Gauge, Histogram, Meter, names};
+use telemetry::{Counter, Gauge, Histogram, names};
 
 use super::disk::{Directory, Disk, DiskFile};
 use super::effects::{self, Applier, ProcessorSnapshot};
+use super::engine::EngineContext;
 use super::sequencer::CHECKPOINT;
 use super::spool::{RecordKind, RecordSeq, Spool, SpoolKey, SpoolReadError};
 
@@ -56,18 +57,6 @@ pub struct CheckpointStore {
     read_failures: Counter,
 }
 
-/// Dependencies of a [`CheckpointStore`], which tests replace.
-pub struct CheckpointContext {
-    /// The file system.
-    pub disk: Arc<dyn Disk>,
-    /// Source of time.
-    pub clock: Arc<dyn Clock>,
-    /// Source of salts.
-    pub rng: Arc<dyn Rng>,
-    /// Registry of the metrics.
-    pub meter: Meter,
-}
-
 /// Result of a restore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RestoreResult {
@@ -99,19 +88,19 @@ struct StoredCheckpoint {
 impl CheckpointStore {
     /// Opens the folder `path`, creating it if it does not exist. The first key encrypts, all of them decrypt.
     pub fn open(
-        context: &CheckpointContext,
+        context: &EngineContext,
+        disk: &dyn Disk,
         path: &std::path::Path,
         keys: &[SpoolKey],
-        spool: Arc<Spool>,
         applier: Arc<Applier>,
     ) -> io::Result<Self> {
         let (meter, failures) = (&context.meter, &names::CHECKPOINT_FAILURES);
         Ok(Self {
-            directory: context.disk.directory(path)?,
+            directory: disk.directory(path)?,
             keys: keys.to_vec(),
             rng: Arc::clone(&context.rng),
             clock: Arc::clone(&context.clock),
-            spool,
+            spool: Arc::clone(&context.spool),
             applier,
             written: Mutex::default(),
             unreadable: AtomicBool::new(false),

@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use tokio::sync::watch;
 
-use crate::checkpoint::{CheckpointContext, CheckpointStore};
+use crate::checkpoint::CheckpointStore;
 use crate::engine::{Engine, EngineContext};
 use crate::forward_label::ForwardLabel;
 use crate::inquiry::ErrandRunner;
@@ -116,17 +116,16 @@ impl Parts {
         let context = EngineContext {
             spool: Arc::clone(&spool),
             clock: self.clock.clone(),
-            rng: rng.clone(),
+            rng,
             meter: meter.clone(),
             offload: Arc::new(offload::InlineOffload),
             workers: Arc::new(workers::InlineWorkers),
             errands: self.errands,
         };
-        let engine = Engine::new(&plan, &outlets, &["vault".into()], context);
-        let context = CheckpointContext { disk: self.disk, clock: self.clock.clone(), rng, meter: meter.clone() };
+        let engine = Engine::new(&plan, &outlets, &["vault".into()], context.clone());
         let applier = Arc::clone(&engine.applier);
         let state = folder.join("spool/state");
-        let checkpoints = CheckpointStore::open(&context, &state, &keys, Arc::clone(&spool), applier);
+        let checkpoints = CheckpointStore::open(&context, &*self.disk, &state, &keys, applier);
         let checkpoints = checkpoints.map_err(|error| error.to_string())?;
         checkpoints.restore().map_err(|error| error.to_string())?;
         Ok(Rig { engine, spool, committer, clock: self.clock, meter, checkpoints })
