@@ -135,7 +135,7 @@ fn determine_memory_limits(valid: &mut ValidSettings) -> (Option<MemoryLimit>, R
     });
     let lowered: Vec<String> = lowered.collect();
     if let Some(limit) = &limit {
-        let (bytes, set_by) = (limit.bytes, limit.origin.text());
+        let (bytes, set_by) = (limit.bytes, limit.origin.as_str());
         tracing::info!(bytes, set_by, in_flight = request_memory.in_flight, "memory");
         if let Some(asked) =
             valid.limits.in_flight.map(|asked| asked.0).filter(|asked| *asked > request_memory.in_flight)

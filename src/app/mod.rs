@@ -26,7 +26,6 @@ mod history_setup;
 mod kafka_loops;
 mod key_command;
 pub mod key_opening;
-mod lifecycle;
 mod limits;
 pub mod listeners;
 pub mod memory;
@@ -52,7 +51,6 @@ mod valid_settings;
 mod vault_recipients;
 pub mod volume;
 
-pub use self::lifecycle::GatewayOutcome;
 pub use self::running::RunningGateway;
-pub use self::shutdown::ShutdownReport;
+pub use self::shutdown::{GatewayOutcome, ShutdownReport};
 pub use self::start_error::{StartError, StartFault};

@@ -1,6 +1,9 @@
-//! The shutdown of a gateway, in the order that `app/mod.rs` describes. Every wait is bounded, also if a volume hangs.
-//! Signals are handled in `lifecycle`.
+//! The life of a gateway under signals, and its shutdown in the order that `app/mod.rs` describes. A signal is handled
+//! at any time, because both a start (which reads the whole spool) and a shutdown can take minutes. Every wait is
+//! bounded, also if a volume hangs. Ending before the gateway is ready, or at a second signal, loses nothing: both are
+//! equivalent to a crash.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -12,7 +15,11 @@ use net::spawn::run_blocking;
 use pipeline::Reason;
 use telemetry::GATEWAY;
 
+use super::build::GatewayBlueprint;
+use super::gateway_deps::GatewayDeps;
 use super::running::RunningGateway;
+use super::start_error::StartError;
+use command::error::StopSignal;
 
 /// How long tasks may take after the final stop signal.
 pub(super) const FINAL_GRACE: Duration = Duration::from_secs(2);
@@ -26,13 +33,48 @@ pub struct ShutdownReport {
     pub records_left: u64,
 }
 
-impl ShutdownReport {
-    pub fn exit_code(self) -> u8 {
-        u8::from(self.failed.is_some())
-    }
+/// How the gateway ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GatewayOutcome {
+    /// It ran, and shut down in order.
+    Completed(ShutdownReport),
+    /// It received a signal before it was ready.
+    StoppedBeforeReady,
+    /// It received this second signal during shutdown, and stopped at once.
+    Aborted(StopSignal),
 }
 
 impl RunningGateway {
+    /// Starts a gateway, calls `ready` when it runs, shuts it down after `stop`, and abandons the shutdown after
+    /// `abort`.
+    ///
+    /// # Errors
+    /// The gateway could not start.
+    pub async fn run_until_stopped(
+        blueprint: GatewayBlueprint,
+        deps: GatewayDeps,
+        ready: impl FnOnce(&Self),
+        stop: impl Future<Output = ()>,
+        abort: impl Future<Output = StopSignal>,
+    ) -> Result<GatewayOutcome, StartError> {
+        let mut stop = pin!(stop);
+        let gateway = tokio::select! {
+            started = Self::start(blueprint, deps) => started?,
+            () = &mut stop => {
+                tracing::info!("stopped by a signal before it was ready");
+                return Ok(GatewayOutcome::StoppedBeforeReady);
+            }
+        };
+        ready(&gateway);
+        tokio::select! {
+            report = gateway.run_until(stop) => Ok(GatewayOutcome::Completed(report)),
+            signal = abort => {
+                tracing::warn!("second stop signal: exiting at once; accepted data is in the spool");
+                Ok(GatewayOutcome::Aborted(signal))
+            }
+        }
+    }
+
     /// Runs until `stop` completes or the spool fails, then shuts down.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> ShutdownReport {
         let mut failed = self.engine.sequencer.watch_failure();

@@ -45,14 +45,6 @@ impl StartError {
     pub(super) fn with_place(self, place: impl std::fmt::Display) -> Self {
         Self { text: format!("{place}: {}", self.text), ..self }
     }
-
-    /// The exit code of the process: 1, or 78 if the configuration is at fault.
-    pub fn exit_code(&self) -> u8 {
-        match self.fault {
-            StartFault::Machine | StartFault::Port => 1,
-            StartFault::Configuration => 78,
-        }
-    }
 }
 
 macro_rules! from {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use super::common::CommonArgs;
 use super::config_loading::{FileAccess, LoadedConfig, load_config};
-use super::data_dir::resolve_data_dir;
 use crate::app::configured_component::admin_ports;
 use crate::app::gateway_keys::{ADMIN_TOKEN_FILE, admin_token_path};
 use crate::components::ExtensionConfig;
@@ -73,7 +72,7 @@ pub(super) fn resolve_loaded_admin_port(
         }
     };
     let embedded_token = || {
-        let data_dir = resolve_data_dir(common.data_dir().as_deref()).ok().filter(|_| options.admin.is_none())?;
+        let data_dir = common.find_data_dir().ok().filter(|_| options.admin.is_none())?;
         read_local_token(&data_dir.join(ADMIN_TOKEN_FILE))
     };
     let mut port = configured_port.unwrap_or_else(|| AdminPort {

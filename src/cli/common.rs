@@ -33,6 +33,24 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
+    /// The data directory of the embedded default: the requested one, or else the tollgate folder in the XDG state
+    /// directory. Without a home directory nothing is guessed.
+    ///
+    /// # Errors
+    /// There is no home directory; the message says what to set.
+    pub(super) fn find_data_dir(&self) -> Result<PathBuf, CommandError> {
+        if let Some(path) = self.data_dir() {
+            return Ok(path);
+        }
+        let absolute = |name: &str| env::var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+        state.map(|state| state.join("tollgate")).ok_or_else(|| {
+            let why =
+                "no data directory: neither HOME nor XDG_STATE_HOME is set; use --data-dir DIR or TOLLGATE_DATA_DIR";
+            CommandError::Config(why.to_owned())
+        })
+    }
+
     /// The requested data directory. An empty environment variable counts as unset.
     pub(super) fn data_dir(&self) -> Option<PathBuf> {
         let from_environment = || env::var("TOLLGATE_DATA_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use age::secrecy::ExposeSecret;
 
 use super::common::{CommonArgs, ConfigSource};
-use super::data_dir;
 use crate::app::defaults::{DATA_DIR_VARIABLE, DEFAULT_CONFIG, TRYOUT_RECIPIENT_VARIABLE};
 use crate::app::resolve::{ResolvedConfig, TypedConfig, ValidSettings, resolve_config};
 use command::error::CommandError;
@@ -174,7 +173,7 @@ fn load_and_check(
     let text = read_text(common).map_err(ConfigMessages::from_error)?;
     let name = common.config.as_ref().map_or_else(|| "the embedded default".to_owned(), ToString::to_string);
     let embedded = common.config.is_none();
-    let directory = data_dir::resolve_data_dir(common.data_dir().as_deref());
+    let directory = common.find_data_dir();
     let directory = if embedded {
         directory.map_err(ConfigMessages::from_error)?
     } else {

@@ -9,7 +9,6 @@ mod check;
 mod common;
 mod config_loading;
 mod config_state;
-mod data_dir;
 mod demo;
 mod doctor;
 mod doctor_recipients;

@@ -37,22 +37,14 @@ const CRITICAL_PERCENT: (u64, u64) = (92, 88);
 /// A limit of cgroup v1 from this value on means no limit.
 const NO_LIMIT: u64 = 1 << 60;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitOrigin {
-    Configured,
-    /// The cgroup, version 2 or 1.
-    Cgroup,
-    /// The size of the machine's memory.
-    Machine,
-}
-
-impl LimitOrigin {
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Configured => "limits.memory",
-            Self::Cgroup => "the cgroup",
-            Self::Machine => "the machine",
-        }
+kernel::word_enum! {
+    /// What sets a limit, in words for the log.
+    pub LimitOrigin {
+        Configured = "limits.memory",
+        /// The cgroup, version 2 or 1.
+        Cgroup = "the cgroup",
+        /// The size of the machine's memory.
+        Machine = "the machine",
     }
 }
 
@@ -87,7 +79,7 @@ impl MemoryLimit {
     pub fn with_configured(system: Option<Self>, configured: Option<u64>) -> Option<Self> {
         let Some(bytes) = configured else { return system };
         if let Some(system) = system.filter(|system| system.bytes < bytes) {
-            let (set_by, limit) = (system.origin.text(), system.bytes);
+            let (set_by, limit) = (system.origin.as_str(), system.bytes);
             tracing::warn!(
                 configured = bytes,
                 limit,
@@ -134,7 +126,7 @@ impl MemoryLimit {
     pub fn scaled_to(self, percent: u64, least: u64) -> Self {
         let (wanted, least) = (percent_of(self.bytes, percent), least.min(self.bytes));
         if wanted < least {
-            let set_by = self.origin.text();
+            let set_by = self.origin.as_str();
             tracing::warn!(
                 percent,
                 of = self.bytes,
@@ -271,7 +263,7 @@ pub(super) async fn watch_memory(limit: MemoryLimit, pressure: Arc<MemoryPressur
 }
 
 fn log_memory_level(limit: &MemoryLimit, used: u64, level: MemoryLevel) {
-    let (limit, set_by) = (limit.bytes, limit.origin.text());
+    let (limit, set_by) = (limit.bytes, limit.origin.as_str());
     match level {
         MemoryLevel::Normal => tracing::info!(used, limit, set_by, "memory is no longer short"),
         MemoryLevel::Short => {

@@ -23,10 +23,9 @@ fn valid(spool: &Path) -> resolve::ValidSettings {
     valid
 }
 
-fn failure<T>(result: Result<T, StartError>) -> (String, u8) {
+fn failure<T>(result: Result<T, StartError>) -> (String, StartFault) {
     let error = result.err().expect("must not be made");
-    let exit = error.exit_code();
-    (error.text, exit)
+    (error.text, error.fault)
 }
 
 /// A first start must generate both keys, and the next start must find them.
@@ -83,10 +82,13 @@ fn a_lost_key_is_not_replaced() {
         std::fs::create_dir(&spool).unwrap();
         let valid = valid(&spool);
         std::fs::write(spool.join(file), b"x").unwrap();
-        let (text, exit) = failure(read_spool_keys(&valid, &SystemRng));
-        assert!(exit == 78 && text.contains("spool.keys") && text.contains("spool.key is missing"), "{text}");
-        let (text, exit) = failure(read_pseudonymizer(&valid, &SystemRng));
-        assert!(exit == 78 && text.contains("pseudonyms.key"), "{text}");
+        let (text, fault) = failure(read_spool_keys(&valid, &SystemRng));
+        assert!(
+            fault == StartFault::Configuration && text.contains("spool.keys") && text.contains("spool.key is missing"),
+            "{text}"
+        );
+        let (text, fault) = failure(read_pseudonymizer(&valid, &SystemRng));
+        assert!(fault == StartFault::Configuration && text.contains("pseudonyms.key"), "{text}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was made");
         std::fs::remove_file(spool.join(file)).unwrap();
         assert!(read_spool_keys(&valid, &SystemRng).is_ok(), "a folder that was only made is no used spool");
@@ -100,8 +102,8 @@ fn garbage_in_a_key_file_is_told_as_such() {
     let valid = valid(&folder.path().join("spool"));
     for garbage in [b"no key".as_slice(), b"\xff\xfe", b""] {
         std::fs::write(folder.path().join("spool.key"), garbage).unwrap();
-        let (text, exit) = failure(read_spool_keys(&valid, &SystemRng));
-        assert!(exit == 78 && text.contains("spool.key"), "{exit} {text}");
+        let (text, fault) = failure(read_spool_keys(&valid, &SystemRng));
+        assert!(fault == StartFault::Configuration && text.contains("spool.key"), "{text}");
         assert!(find_key_problems(&valid).iter().any(|(setting, _)| *setting == "spool.keys"));
     }
 }
@@ -111,8 +113,11 @@ fn garbage_in_a_key_file_is_told_as_such() {
 #[test]
 fn no_key_is_made_on_another_volume() {
     // /proc is a volume of its own on every Linux, and holds no spool.
-    let (text, exit) = failure(read_spool_keys(&valid(Path::new("/proc")), &SystemRng));
-    assert!(exit == 78 && text.contains("spool's volume") && text.contains("set spool.keys"), "{text}");
+    let (text, fault) = failure(read_spool_keys(&valid(Path::new("/proc")), &SystemRng));
+    assert!(
+        fault == StartFault::Configuration && text.contains("spool's volume") && text.contains("set spool.keys"),
+        "{text}"
+    );
     assert!(!Path::new("/spool.key").exists());
 }
 
