@@ -19,7 +19,7 @@ use super::read::find::day_before;
 use super::read::{IndexLines, UnreadIndex, each_row};
 use super::signed_index::SignedIndex;
 use kernel::sha256::Sha256;
-use vault::call_dedup::{CallDeduplicator, CallReport, is_charged, is_denied, is_model_line};
+use vault::call_dedup::{CallDeduplicator, CallReport, is_denied};
 use vault::chain::digest::{ChainDigest, GatewayIdentity};
 use vault::chain::note::VerifyKey;
 use vault::index_row::{ErasureRecord, IndexRow, RowKind};
@@ -322,7 +322,7 @@ impl PeriodEvidence {
             cost_usd: Some(Decimal::ZERO),
             ..SessionEvidence::default()
         };
-        self.sessions.entry(key).or_insert_with(new_session).add_row(row, is_tool_call, is_failure);
+        self.sessions.entry(key).or_insert_with(new_session).add_row(row, &report, is_tool_call, is_failure);
         true
     }
 
@@ -406,20 +406,19 @@ impl ConfigurationPeriod {
 
 impl SessionEvidence {
     /// Adds a line; `is_tool_call` and `is_failure` say whether it is the first report of one.
-    fn add_row(&mut self, row: &IndexRow, is_tool_call: bool, is_failure: bool) {
+    fn add_row(&mut self, row: &IndexRow, report: &CallReport<'_>, is_tool_call: bool, is_failure: bool) {
         let tail = &row.tail;
         self.lines += 1;
         self.lines_with_content += u64::from(row.object_key.is_some());
-        let status = tail.cost_status.as_deref().unwrap_or_default();
-        self.model_calls += u64::from(is_model_line(tail));
-        self.unpriced_calls += u64::from(status == "unpriced");
+        self.model_calls += u64::from(report.is_model_call());
+        self.unpriced_calls += u64::from(report.cost_status == "unpriced");
         self.tool_calls += u64::from(is_tool_call);
         self.failures += u64::from(is_failure);
         self.decisions += u64::from(tail.decision.is_some());
         self.denials += u64::from(tail.decision.as_deref().is_some_and(is_denied));
-        if is_charged(status) {
-            let usd = tail.cost_usd.as_deref().and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
-            self.cost_usd = self.cost_usd.and_then(|sum| sum.checked_add(usd)).map(|sum| sum.normalize());
+        if report.is_charged() {
+            self.cost_usd =
+                self.cost_usd.and_then(|sum| sum.checked_add(report.charged_usd())).map(|sum| sum.normalize());
         }
         for (set, value) in [
             (&mut self.turns, &tail.turn),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::agents::{AgentAssignment, OWN_AGENT};
 use super::entry_links::{EntryLinks, EntryNode, MAX_CANDIDATES, cut_cycles};
-use super::session::{ReplayedSession, cost_facts};
+use super::session::ReplayedSession;
 use kernel::terminal::escape_unsafe;
 use vault::call_dedup::{CallDeduplicator, is_denied};
 
@@ -56,8 +56,7 @@ pub struct CallNode {
 
 /// The id that the model's provider gave to the answer.
 fn response_id<'e>(node: &EntryNode<'e>) -> Option<&'e str> {
-    let (row, item) = (node.entry.row.as_ref(), node.entry.item.as_ref());
-    row.and_then(|row| row.tail.response_id.as_deref()).or(item.and_then(|item| item.head.response_id.as_deref()))
+    node.response.or_else(|| node.item()?.head.response_id.as_deref())
 }
 
 fn was_denied(node: &EntryNode<'_>) -> bool {
@@ -158,7 +157,7 @@ fn quote_mermaid(text: &str) -> String {
 /// its span. Denied calls are always kept, as is a deferred model call whose other report is missing.
 fn find_repeats(nodes: &[EntryNode<'_>]) -> HashSet<usize> {
     let (mut counted_spans, mut counted_responses) = (HashSet::new(), HashSet::new());
-    for node in nodes.iter().filter(|node| node.entry.is_model_call()) {
+    for node in nodes.iter().filter(|node| node.is_model_call()) {
         counted_spans.extend(node.span.filter(|_| node.is_span));
         counted_responses.extend(response_id(node));
     }
@@ -172,12 +171,8 @@ fn find_repeats(nodes: &[EntryNode<'_>]) -> HashSet<usize> {
     for is_span in [true, false] {
         for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.is_span == is_span) {
             let is_repeat = match node.call {
-                "model" => !node.entry.is_model_call() && (cost_facts(node.entry).1 != "deferred" || is_counted(node)),
-                _ => {
-                    !was_denied(node)
-                        && node.call == "tool"
-                        && node.entry.call_report().is_some_and(|report| !seen_calls.is_new_tool(&report))
-                }
+                "model" => !node.is_model_call() && (node.cost_status != "deferred" || is_counted(node)),
+                _ => !was_denied(node) && node.call == "tool" && !seen_calls.is_new_tool(node),
             };
             if is_repeat {
                 repeats.insert(at);

@@ -6,9 +6,10 @@
 //! reported: only entries whose parent left no line are placed below the one agent call during which they happened.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 
 use kernel::clock::UnixNanos;
-use vault::call_dedup::{is_agent_tool, is_same_tool};
+use vault::call_dedup::{CallReport, is_agent_tool, is_same_tool};
 use vault::document::DocumentItem;
 use vault::object_names::{parse_time, rfc3339};
 
@@ -17,55 +18,25 @@ use super::session::SessionEntry;
 /// Most calls with one id, and most agent calls in one trace, that are searched; with more, the link is ambiguous.
 pub(super) const MAX_CANDIDATES: usize = 64;
 
-/// The data of an entry that determine its parent and its agent.
+/// An entry with what it says of a call, from which its parent and its agent follow.
 pub(super) struct EntryNode<'e> {
     /// Start of a span, or time of an event.
     pub(super) at: &'e str,
-    end: Option<&'e str>,
-    /// Role in the run: `model`, `tool`, `agent`, …
-    pub(super) call: &'e str,
-    trace: &'e str,
-    pub(super) span: Option<&'e str>,
-    /// Id of the parent span.
-    parent: Option<&'e str>,
-    pub(super) tool: Option<&'e str>,
-    pub(super) tool_call: Option<&'e str>,
-    /// Id of the sub-agent, if the client reports it.
-    pub(super) agent: Option<&'e str>,
-    /// Name of the agent, or else of the service.
-    pub(super) actor: Option<&'e str>,
-    pub(super) status: &'e str,
-    pub(super) is_span: bool,
+    report: CallReport<'e>,
     pub(super) entry: &'e SessionEntry,
+}
+
+impl<'e> Deref for EntryNode<'e> {
+    type Target = CallReport<'e>;
+
+    fn deref(&self) -> &CallReport<'e> {
+        &self.report
+    }
 }
 
 impl<'e> EntryNode<'e> {
     pub(super) fn from_entry(entry: &'e SessionEntry) -> Self {
-        let tail = entry.row.as_ref().map(|row| &row.tail);
-        let head = entry.item.as_ref().map(|item| &item.head).filter(|_| tail.is_none());
-        macro_rules! text {
-            ($column:ident, $field:ident) => {
-                tail.and_then(|tail| tail.$column.as_deref()).or(head.and_then(|head| head.$field.as_deref()))
-            };
-        }
-        let call = tail.map(|tail| &*tail.call).or(head.map(|head| &*head.call));
-        let status = tail.map(|tail| &*tail.status).or(head.and_then(|head| head.error.as_deref()));
-        let default_status = if head.is_some_and(|head| head.failed) { "error" } else { "ok" };
-        Self {
-            at: &entry.at,
-            end: text!(end_ts, end),
-            call: call.unwrap_or_default(),
-            trace: text!(trace_id, trace_id).unwrap_or_default(),
-            span: text!(span_id, span_id),
-            parent: text!(parent_span_id, parent_span_id),
-            tool: text!(tool_name, tool),
-            tool_call: text!(tool_call_id, tool_call),
-            agent: text!(agent_id, agent),
-            actor: text!(actor, actor),
-            status: status.unwrap_or(default_status),
-            is_span: tail.is_some_and(|tail| tail.signal == "traces") || head.is_some_and(|head| head.kind == "span"),
-            entry,
-        }
+        Self { at: &entry.at, report: entry.report(), entry }
     }
 
     pub(super) fn item(&self) -> Option<&'e DocumentItem> {

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 
 use crate::signed_index::SignedIndex;
-use vault::call_dedup::{CallDeduplicator, CallReport, is_charged, is_model_call, is_model_line};
+use vault::call_dedup::{CallDeduplicator, CallReport};
 use vault::document::DocumentItem;
 use vault::index_row::IndexRow;
 
@@ -99,18 +99,14 @@ impl SessionEntry {
         Self { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None, redaction_counts: None }
     }
 
-    pub(super) fn call_report(&self) -> Option<CallReport<'_>> {
+    /// What the line says of a call, or else the item.
+    pub(super) fn report(&self) -> CallReport<'_> {
         let report = match (&self.row, &self.item) {
             (Some(row), _) => CallReport::from_row(row),
-            (None, item) => CallReport::from_item_head(&item.as_ref()?.head),
+            (None, Some(item)) => CallReport::from_item_head(&item.head),
+            (None, None) => CallReport::default(),
         };
-        Some(report.without_session())
-    }
-
-    /// Whether the entry counts as a model call: other entries may report the same call.
-    pub(super) fn is_model_call(&self) -> bool {
-        let (call, status, _) = cost_facts(self);
-        self.row.as_ref().map_or_else(|| is_model_call(call, Some(status)), |row| is_model_line(&row.tail))
+        report.without_session()
     }
 }
 
@@ -171,17 +167,13 @@ impl ReplayedSession {
     pub fn total(&self) -> SessionTotal {
         let mut total = SessionTotal::default();
         let (mut deduplicator, mut cost) = (CallDeduplicator::default(), Some(Decimal::ZERO));
-        for entry in self.counted_entries() {
-            let (_, status, usd) = cost_facts(entry);
-            total.model_calls += u64::from(entry.is_model_call());
-            if let Some(report) = entry.call_report() {
-                total.tool_calls += u64::from(deduplicator.is_new_tool(&report));
-                total.failures += u64::from(deduplicator.is_new_failure(&report));
-            }
-            total.unpriced_calls += u64::from(status == "unpriced");
-            let usd = usd.filter(|_| is_charged(status)).and_then(|usd| usd.parse::<Decimal>().ok());
+        for report in self.counted_entries().map(SessionEntry::report) {
+            total.model_calls += u64::from(report.is_model_call());
+            total.tool_calls += u64::from(deduplicator.is_new_tool(&report));
+            total.failures += u64::from(deduplicator.is_new_failure(&report));
+            total.unpriced_calls += u64::from(report.cost_status == "unpriced");
             // index lines are unverified and may have any value
-            cost = cost.and_then(|cost| cost.checked_add(usd.unwrap_or_default()));
+            cost = cost.and_then(|cost| cost.checked_add(report.charged_usd()));
         }
         total.cost_usd = cost.map(|cost| cost.normalize().to_string());
         total
@@ -193,20 +185,5 @@ impl ReplayedSession {
         let unpriced = if unpriced_calls > 0 { format!(", {unpriced_calls} without a price") } else { String::new() };
         let cost = cost_usd.map_or("too large to add".to_owned(), |usd| format!("{usd} USD"));
         format!("model calls: {model_calls}, tool calls: {tool_calls}{failed}, cost: {cost}{unpriced}")
-    }
-}
-
-/// Role in the run (`call`), price status and price.
-pub(super) fn cost_facts(entry: &SessionEntry) -> (&str, &str, Option<&str>) {
-    match (&entry.row, &entry.item) {
-        (Some(row), _) => {
-            let status = row.tail.cost_status.as_deref().unwrap_or_default();
-            (&row.tail.call, status, row.tail.cost_usd.as_deref())
-        }
-        (None, Some(item)) => {
-            let status = item.head.cost_status.as_deref().unwrap_or_default();
-            (&item.head.call, status, item.head.cost_usd.as_deref())
-        }
-        (None, None) => ("", "", None),
     }
 }

@@ -7,7 +7,7 @@ use vault::document::DocumentItem;
 
 use super::messages::{MessagePart, extract_messages, part_messages};
 use super::redaction_counts::format_counts;
-use super::session::{ReplayedSession, SessionEntry, cost_facts};
+use super::session::{ReplayedSession, SessionEntry};
 use kernel::terminal::{escape_unsafe, format_count};
 
 impl ReplayedSession {
@@ -60,8 +60,9 @@ fn headline(entry: &SessionEntry) -> String {
     if let Some((Some(input), Some(output))) = tokens {
         push(Some(&format!("{input} in {output} out")));
     }
-    let (_, status, usd) = cost_facts(entry);
-    push(usd.map(|usd| format!("{usd} USD")).as_deref().or(Some(status).filter(|status| *status == "unpriced")));
+    let report = entry.report();
+    let unpriced = (report.cost_status == "unpriced").then_some("unpriced");
+    push(report.cost_usd.map(|usd| format!("{usd} USD")).as_deref().or(unpriced));
     let turn = head.and_then(|head| head.turn.as_deref()).or(tail.and_then(|tail| tail.turn.as_deref()));
     push(turn.map(|turn| format!("turn {turn}")).as_deref());
     push(tail.map(|tail| &*tail.status).filter(|status| *status != "ok"));

@@ -18,6 +18,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kernel::bounded_map::BoundedMap;
+use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::document::ItemHead;
@@ -26,22 +27,6 @@ use super::object_names::parse_time;
 
 #[cfg(test)]
 mod tests;
-
-/// Whether an item with this `call` and price status is a model call that no other item reports.
-pub fn is_model_call(call: &str, cost_status: Option<&str>) -> bool {
-    call == "model" && !matches!(cost_status, Some("deferred" | "not_counted" | "correction"))
-}
-
-/// The same for an index line. A line that waits for its price, or for another report of the call, does not count; the
-/// price's line does.
-pub fn is_model_line(tail: &RowTail) -> bool {
-    !tail.repeat && is_model_call(&tail.call, tail.cost_status.as_deref())
-}
-
-/// Whether an item with this price status was charged an amount, which is negative if it takes something back.
-pub fn is_charged(cost_status: &str) -> bool {
-    matches!(cost_status, "priced" | "correction")
-}
 
 /// Whether a tool of this name starts an agent, in clients whose sub-agents have no span of their own.
 pub fn is_agent_tool(tool: &str) -> bool {
@@ -83,23 +68,37 @@ pub fn is_same_arguments(first: &Value, second: &Value) -> bool {
     }
 }
 
-#[derive(Default)]
+/// What an index line says of a call, or the head of a document's item that has no line.
+#[derive(Clone, Default)]
 pub struct CallReport<'a> {
     /// Account, tenant and session id.
     session: [&'a str; 3],
-    trace: &'a str,
-    span: Option<&'a str>,
-    parent: Option<&'a str>,
-    /// Role in a run (`call`) and operation.
-    role: (&'a str, &'a str),
-    tool: &'a str,
-    tool_call: Option<&'a str>,
-    response: Option<&'a str>,
-    is_span: bool,
-    /// Start and end, RFC 3339.
-    time: (&'a str, &'a str),
+    pub trace: &'a str,
+    pub span: Option<&'a str>,
+    /// Id of the parent span.
+    pub parent: Option<&'a str>,
+    /// Role in a run: `model`, `tool`, `agent`, …
+    pub call: &'a str,
+    operation: &'a str,
+    pub tool: Option<&'a str>,
+    pub tool_call: Option<&'a str>,
+    /// The id that the model's provider gave to the answer.
+    pub response: Option<&'a str>,
+    /// Id of the sub-agent, if the client reports it.
+    pub agent: Option<&'a str>,
+    /// Name of the agent, or else of the service.
+    pub actor: Option<&'a str>,
+    pub is_span: bool,
+    start: &'a str,
+    /// End of a span, RFC 3339.
+    pub end: Option<&'a str>,
+    /// `ok`, or the error.
+    pub status: &'a str,
     failed: bool,
     repeat: bool,
+    /// Price status, or nothing.
+    pub cost_status: &'a str,
+    pub cost_usd: Option<&'a str>,
 }
 
 impl<'a> CallReport<'a> {
@@ -110,14 +109,21 @@ impl<'a> CallReport<'a> {
             trace: tail.trace_id.as_deref().unwrap_or_default(),
             span: tail.span_id.as_deref(),
             parent: tail.parent_span_id.as_deref(),
-            role: (&tail.call, tail.action_type.as_deref().unwrap_or_default()),
-            tool: tail.tool_name.as_deref().unwrap_or_default(),
+            call: &tail.call,
+            operation: tail.action_type.as_deref().unwrap_or_default(),
+            tool: tail.tool_name.as_deref(),
             tool_call: tail.tool_call_id.as_deref(),
             response: tail.response_id.as_deref(),
+            agent: tail.agent_id.as_deref(),
+            actor: tail.actor.as_deref(),
             is_span: tail.signal == "traces",
-            time: (&tail.ts, tail.end_ts.as_deref().unwrap_or(&tail.ts)),
+            start: &tail.ts,
+            end: tail.end_ts.as_deref(),
+            status: &tail.status,
             failed: tail.status != "ok",
             repeat: tail.repeat,
+            cost_status: tail.cost_status.as_deref().unwrap_or_default(),
+            cost_usd: tail.cost_usd.as_deref(),
         }
     }
 
@@ -127,13 +133,20 @@ impl<'a> CallReport<'a> {
             trace: head.trace_id.as_deref().unwrap_or_default(),
             span: head.span_id.as_deref(),
             parent: head.parent_span_id.as_deref(),
-            role: (&head.call, head.operation.as_deref().unwrap_or_default()),
-            tool: head.tool.as_deref().unwrap_or_default(),
+            call: &head.call,
+            operation: head.operation.as_deref().unwrap_or_default(),
+            tool: head.tool.as_deref(),
             tool_call: head.tool_call.as_deref(),
             response: head.response_id.as_deref(),
+            agent: head.agent.as_deref(),
+            actor: head.actor.as_deref(),
             is_span: head.kind == "span",
-            time: (&head.start, head.end.as_deref().unwrap_or(&head.start)),
+            start: &head.start,
+            end: head.end.as_deref(),
+            status: head.error.as_deref().unwrap_or(if head.failed { "error" } else { "ok" }),
             failed: head.failed || head.error.is_some(),
+            cost_status: head.cost_status.as_deref().unwrap_or_default(),
+            cost_usd: head.cost_usd.as_deref(),
             ..Self::default()
         }
     }
@@ -143,15 +156,33 @@ impl<'a> CallReport<'a> {
         Self { session: Default::default(), ..self }
     }
 
+    /// Whether the item counts as a model call. One that waits for its price, or for another report of the call, does
+    /// not; the price's line does.
+    pub fn is_model_call(&self) -> bool {
+        let is_counted_elsewhere = matches!(self.cost_status, "deferred" | "not_counted" | "correction");
+        self.call == "model" && !self.repeat && !is_counted_elsewhere
+    }
+
+    /// Whether the item was charged an amount, which is negative if it takes something back.
+    pub fn is_charged(&self) -> bool {
+        matches!(self.cost_status, "priced" | "correction")
+    }
+
+    /// The amount in USD that the item was charged; 0 if it was not, or if the amount is unreadable.
+    pub fn charged_usd(&self) -> Decimal {
+        self.cost_usd.filter(|_| self.is_charged()).and_then(|usd| usd.parse().ok()).unwrap_or_default()
+    }
+
     /// The tool call that the item reports, as a key for comparing reports.
     fn tool_key(&self) -> Option<ReportKey<'a>> {
-        (self.role.0 == "tool").then_some(ReportKey { kind: "tool", name: self.tool, id: self.tool_call })
+        let name = self.tool.unwrap_or_default();
+        (self.call == "tool").then_some(ReportKey { kind: "tool", name, id: self.tool_call })
     }
 
     /// The failure that the item reports; `None` if no other item can report the same failure.
     fn failure_key(&self) -> Option<ReportKey<'a>> {
-        let failed_tool = ReportKey { kind: "failed tool", name: self.tool, id: self.tool_call };
-        match self.role.0 {
+        let failed_tool = ReportKey { kind: "failed tool", name: self.tool.unwrap_or_default(), id: self.tool_call };
+        match self.call {
             "tool" => Some(failed_tool),
             // an event for the tool's result
             "other" if self.tool_call.is_some() => Some(failed_tool),
@@ -170,7 +201,7 @@ impl<'a> CallReport<'a> {
     /// Start and end, ns since 1970.
     fn time_nanos(&self) -> (u64, u64) {
         let nanos = |text: &str| parse_time(text).unwrap_or_default().0;
-        (nanos(self.time.0), nanos(self.time.1))
+        (nanos(self.start), nanos(self.end.unwrap_or(self.start)))
     }
 }
 
@@ -268,7 +299,7 @@ impl CallDeduplicator {
     /// each; logs of another kind report the same calls again.
     fn add_log(&mut self, report: &CallReport<'_>, hash: u64, is_model: bool) -> bool {
         let mut kind_hash = DefaultHasher::new();
-        (hash, report.role).hash(&mut kind_hash);
+        (hash, report.call, report.operation).hash(&mut kind_hash);
         let logs = self.update_counts(report, kind_hash.finish(), |counts| {
             counts.logs = counts.logs.saturating_add(1);
             counts.logs

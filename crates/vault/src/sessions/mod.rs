@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::call_dedup::{CallDeduplicator, CallReport, is_charged, is_denied, is_model_line};
-use super::index_row::{IndexRow, RowKind, TokenBuckets};
+use super::call_dedup::{CallDeduplicator, CallReport, is_denied};
+use super::index_row::{IndexRow, RowKind, RowTail, TokenBuckets};
 
 #[cfg(test)]
 mod tests;
@@ -115,8 +115,9 @@ impl SessionLine {
         if tail.ingest_ts > self.seen_ts {
             self.seen_ts.clone_from(&tail.ingest_ts);
         }
-        self.add_price(row);
-        self.model_calls += u64::from(is_model_line(tail));
+        let report = CallReport::from_row(row);
+        self.add_price(&report, tail);
+        self.model_calls += u64::from(report.is_model_call());
         if tail.kind == Some(RowKind::Price) {
             return; // everything else was counted with the call's own line
         }
@@ -124,7 +125,6 @@ impl SessionLine {
         self.actor = self.actor.take().or_else(|| tail.actor.clone());
         self.ended |= tail.call == "session_end";
         self.pt_bytes = self.pt_bytes.saturating_add(tail.pt_bytes.unwrap_or_default());
-        let report = CallReport::from_row(row);
         self.errors += u64::from(calls.is_new_failure(&report));
         if tail.repeat || tail.cost_status.as_deref() == Some("not_counted") {
             return;
@@ -136,21 +136,14 @@ impl SessionLine {
         }
     }
 
-    fn add_price(&mut self, row: &IndexRow) {
-        let tail = &row.tail;
-        match tail.cost_status.as_deref() {
-            Some(status) if is_charged(status) => {}
-            Some("unpriced") => {
-                self.unpriced += 1;
-                return;
-            }
-            _ => return,
+    fn add_price(&mut self, report: &CallReport<'_>, tail: &RowTail) {
+        self.unpriced += u64::from(report.cost_status == "unpriced");
+        if !report.is_charged() {
+            return;
         }
-        if let Some(Ok(cost)) = tail.cost_usd.as_ref().map(|usd| usd.parse::<Decimal>()) {
-            let sum = self.cost_usd.parse::<Decimal>().ok().and_then(|sum| sum.checked_add(cost));
-            if let Some(sum) = sum {
-                self.cost_usd = sum.to_string();
-            }
+        let sum = self.cost_usd.parse::<Decimal>().ok();
+        if let Some(sum) = sum.and_then(|sum| sum.checked_add(report.charged_usd())) {
+            self.cost_usd = sum.to_string();
         }
         if let Some(added) = tail.buckets {
             self.buckets = self.buckets.combine(added, u64::saturating_add);

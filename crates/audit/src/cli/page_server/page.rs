@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::read;
 use crate::verify::VerifyReport;
 use kernel::terminal::{escape_unsafe, format_count};
-use vault::call_dedup::{CallDeduplicator, CallReport, is_charged, is_model_line};
+use vault::call_dedup::{CallDeduplicator, CallReport};
 use vault::index_row::IndexRow;
 
 #[derive(Default)]
@@ -133,13 +133,11 @@ impl SessionRow {
         if let Some(actor) = tail.actor.as_ref().filter(|_| self.actors.is_empty()) {
             self.actors = escape_unsafe(actor);
         }
-        self.calls += u64::from(is_model_line(tail));
         let report = CallReport::from_row(row);
+        self.calls += u64::from(report.is_model_call());
         self.tools += u64::from(seen_calls.is_new_tool(&report));
         self.failed += u64::from(seen_calls.is_new_failure(&report));
-        let usd = tail.cost_usd.as_deref().filter(|_| tail.cost_status.as_deref().is_some_and(is_charged));
-        let usd = usd.and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
-        self.usd = self.usd.and_then(|sum| sum.checked_add(usd));
+        self.usd = self.usd.and_then(|sum| sum.checked_add(report.charged_usd()));
     }
 
     fn href(&self) -> String {
