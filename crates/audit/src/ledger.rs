@@ -68,14 +68,14 @@ pub struct Ledger<'p> {
     epochs: u64,
     /// Nonces of executed erasures, and [`OpeningRecord::uses`].
     executed_nonces: BTreeSet<String>,
-    /// The request of the newest erasure.
-    newest_request: Option<String>,
+    /// The signed request of the newest erasure, begun or done.
+    pub(crate) newest_request: Option<String>,
     /// Names and hashes of the copies that the chain lists.
     copies: BTreeSet<(String, String)>,
     /// The unfinished epoch, if any.
     open_epoch: Option<LedgerEpoch>,
     /// Objects under the writer's name that none of the keys signed: the first name, and their number.
-    foreign_digests: Option<(String, u64)>,
+    pub(crate) foreign_digests: Option<(String, u64)>,
     /// Whether one is a digest with the content that its name demands: a gateway's, an earlier key's, or forged.
     has_foreign_digest_form: bool,
 }
@@ -164,11 +164,6 @@ impl<'p> Ledger<'p> {
             return Err(ledger.invalid_chain_error("none of the given keys signed it"));
         }
         Ok(ledger)
-    }
-
-    /// Digests under the writer's name that no key given to [`Self::read`] signed: the first name and the count.
-    pub fn foreign_digests(&self) -> Option<(&str, u64)> {
-        self.foreign_digests.as_ref().map(|(first, count)| (first.as_str(), *count))
     }
 
     /// Reads one epoch; epochs must come in order.
@@ -359,11 +354,6 @@ impl<'p> Ledger<'p> {
     /// The report of a digest and of whose runs were erased, signed by the chain's key.
     pub fn report(&self, digest: &[u8], signature: &[u8], runs: &ErasedRuns) -> ErasureReport {
         ErasureReport::new(digest, signature, runs, self.key)
-    }
-
-    /// The signed request of the newest erasure, begun or done.
-    pub fn newest_request(&self) -> Option<&str> {
-        self.newest_request.as_deref()
     }
 
     /// The name of a digest or signature of the last epoch that is not locked although the store supports locks; `None`

@@ -29,8 +29,9 @@ pub struct SignedIndex {
     objects: BTreeMap<String, String>,
     /// Full names of the signed digests that were read.
     digests: BTreeSet<String>,
-    /// Unreadable and missing objects of the chains, a line each.
-    unreadable: Vec<String>,
+    /// Digests and signatures that can't be read, and digests that are missing before a signed one, a line each. The
+    /// objects that they name count as unsigned.
+    pub(crate) unreadable: Vec<String>,
 }
 
 impl SignedIndex {
@@ -121,12 +122,6 @@ impl SignedIndex {
         unreadable.into_iter().for_each(|message| listed.push(message));
         self.unreadable = listed.finish("more unreadable chain objects");
         Ok(())
-    }
-
-    /// Digests and signatures that can't be read, and digests that are missing before a signed one, a line each. The
-    /// objects that they name count as unsigned.
-    pub fn unreadable(&self) -> &[String] {
-        &self.unreadable
     }
 
     /// Whether a digest names the object, given by its full name.

@@ -129,7 +129,7 @@ pub async fn compact(vault: &Vault, options: &CompactOptions) -> Result<CompactS
     let is_wanted = |name: &str| name.starts_with(&prefix) && !packed.contains(name);
     let missing = signed.find_missing_objects(vault, &listed, &is_wanted);
     summary.unreadable.extend(missing.recent);
-    summary.unreadable.extend_from_slice(signed.unreadable());
+    summary.unreadable.extend_from_slice(&signed.unreadable);
     summary.missing_older_objects = missing.older;
     Ok(summary)
 }

@@ -181,7 +181,7 @@ pub(super) async fn search_sessions(place: &WritableVault, query: &TargetQuery) 
     unsigned.retain(|_, folders| !folders.is_empty());
     let limit = limit.map(|why| format!("not included, unsigned lines: {why}"));
     let mut unreadable_chains: Vec<String> =
-        index.unreadable().iter().cloned().chain(unread.older_missing).chain(limit).collect();
+        index.unreadable.iter().cloned().chain(unread.older_missing).chain(limit).collect();
     unreadable_chains.extend(claimed.messages());
     unreadable_chains.extend(find_shared_sessions(place, query, &index, &sessions).await?);
     Ok(SessionSearch { sessions, unsigned, unreadable_index, unreadable_chains })

@@ -515,7 +515,7 @@ async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
         site.plant(name, bytes.clone());
     }
     let ledger = desk.ledger().await.expect("read");
-    assert!(!ledger.is_done(&request.nonce) && ledger.foreign_digests().is_some_and(|(_, count)| count == 3));
+    assert!(!ledger.is_done(&request.nonce) && ledger.foreign_digests.as_ref().is_some_and(|(_, count)| *count == 3));
     // killed after its first object; then someone who saw it takes the following names
     let dying = Desk::of(&site, Some(1));
     assert!(dying.run(&site, &file).await.is_err());
@@ -847,7 +847,7 @@ async fn read_with(
     let read =
         replay(vault, &mut FragmentOpener::new(vault, vec![auditor.clone()]), session, &filter).await.expect("read");
     let exported = text_of(|out| read.export(crate::read::ExportFormat::Jsonl, out));
-    (text_of(|out| read.write_text(out)) + &exported, read.unreadable().join("\n"), read.is_partial())
+    (text_of(|out| read.write_text(out)) + &exported, read.unreadable.join("\n"), read.is_partial())
 }
 
 /// A key that was destroyed by request and put back, under its own name or a copy's, opens nothing in replay and

@@ -254,7 +254,7 @@ pub async fn gather_evidence(
     let UnreadIndex { mut unreadable, older_missing } =
         each_row(vault, account, &may_contain_day, IndexLines::Signed(&signed), &mut add_row).await?;
     unreadable.extend(older_missing);
-    unreadable.extend_from_slice(signed.unreadable());
+    unreadable.extend_from_slice(&signed.unreadable);
     if is_full {
         return Err(ReadError::new(format!(
             "more than {MAX_SESSIONS} sessions: make a bundle for each account, or for shorter periods"

@@ -182,7 +182,7 @@ pub async fn list_openings(
     };
     let unread = each_row(vault, account, &|_| true, IndexLines::Signed(signed), &mut visit).await?;
     let mut unreadable = unread.unreadable;
-    unreadable.extend_from_slice(signed.unreadable());
+    unreadable.extend_from_slice(&signed.unreadable);
     unreadable.extend(unread.older_missing);
     rows.sort_by(|one, other| one.tail.ts.cmp(&other.tail.ts));
     Ok((rows, unreadable))

@@ -78,22 +78,22 @@ impl ReplayedSession {
 
     /// Writes the tree as text.
     pub fn write_tree(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "session {}", escape_unsafe(self.id()))?;
-        for erased in self.erasures() {
+        writeln!(out, "session {}", escape_unsafe(&self.session))?;
+        for erased in &self.erasures {
             writeln!(out, "{}", escape_unsafe(erased))?;
         }
         for turn in self.tree() {
             writeln!(out, "turn {}  {}", turn.number, escape_unsafe(&turn.headline()))?;
             turn.calls.iter().try_for_each(|call| write_branch(call, 1, out))?;
         }
-        self.unreadable().iter().try_for_each(|why| writeln!(out, "not read: {}", escape_unsafe(why)))?;
+        self.unreadable.iter().try_for_each(|why| writeln!(out, "not read: {}", escape_unsafe(why)))?;
         writeln!(out, "{}", self.total_line())
     }
 
     /// Writes the tree as a Mermaid flowchart.
     pub fn write_mermaid(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "flowchart LR\n  classDef denied stroke-width:4px,stroke-dasharray:4")?;
-        writeln!(out, "  n0[\"session {}\"]", quote_mermaid(self.id()))?;
+        writeln!(out, "  n0[\"session {}\"]", quote_mermaid(&self.session))?;
         let mut next_id = 1;
         for turn in self.tree() {
             let turn_id = next_id;

@@ -194,7 +194,7 @@ pub async fn find_signed(
     let mut visit_first = |row: &IndexRow| visit(row, false);
     let mut found = search_lines(vault, query, signed.into(), MAX_SESSION_NAME_BYTES, &mut visit_first).await?;
     let Some(signed) = signed else { return Ok((found, FindResult::default())) };
-    found.unreadable.extend_from_slice(signed.unreadable());
+    found.unreadable.extend_from_slice(&signed.unreadable);
     let (lines, max_bytes) = (IndexLines::Unsigned(signed), MAX_UNSIGNED_SESSION_NAME_BYTES);
     let unsigned = search_lines(vault, query, lines, max_bytes, &mut |row| visit(row, true)).await?;
     Ok((found, unsigned))

@@ -51,9 +51,9 @@ impl ReplayedSession {
     pub fn to_json(&self) -> Result<String, ReadError> {
         let report = ReplayReport {
             schema: 1,
-            session: self.id(),
+            session: &self.session,
             accounts: &self.accounts,
-            erasures: self.erasures(),
+            erasures: &self.erasures,
             turns: self.tree(),
             entries: self
                 .entries
@@ -67,7 +67,7 @@ impl ReplayedSession {
                 })
                 .collect(),
             total: self.total(),
-            unreadable: self.unreadable(),
+            unreadable: &self.unreadable,
         };
         serde_json::to_string_pretty(&report).map_err(|error| ReadError::new(error.to_string()))
     }

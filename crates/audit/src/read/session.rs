@@ -70,19 +70,20 @@ pub struct SessionTotal {
 
 #[derive(Default)]
 pub struct ReplayedSession {
-    pub(super) session: String,
+    /// The session's id.
+    pub session: String,
     /// Descriptions of accounts and tenants.
     pub(super) accounts: BTreeSet<String>,
     /// All entries, in order of time.
     pub(super) entries: Vec<SessionEntry>,
-    /// Descriptions of erasures that concern the session.
-    pub(super) erasures: Vec<String>,
+    /// Descriptions of erasures that concern the session. They are reliable only once verified.
+    pub erasures: Vec<String>,
     /// Objects and fragments that could not be read, with reasons.
-    pub(super) unreadable: Vec<String>,
+    pub unreadable: Vec<String>,
     /// Number of messages in `unreadable` that report no loss: erased by request, unsigned, or not a key.
     pub(super) lossless_remarks: usize,
-    /// A message if signed index objects are missing that are older than any that exists.
-    pub(super) older_missing: Option<String>,
+    /// A message if signed index objects are missing that are older than any that exists; their lines are missing here.
+    pub older_missing: Option<String>,
     /// Fragments and lines that were left out because of the memory limit.
     pub(super) omitted: u64,
     /// Whether signatures were checked.
@@ -121,15 +122,6 @@ impl ReplayedSession {
         self.entries.iter().filter(|entry| self.counts_unsigned || !self.is_unsigned(entry))
     }
 
-    pub fn id(&self) -> &str {
-        &self.session
-    }
-
-    /// Descriptions of erasures that concern the session. They are reliable only once verified.
-    pub fn erasures(&self) -> &[String] {
-        &self.erasures
-    }
-
     /// Number of entries without a signed line; 0 if signatures were not checked.
     pub fn unsigned(&self) -> usize {
         self.entries.iter().filter(|entry| self.is_unsigned(entry)).count()
@@ -151,16 +143,6 @@ impl ReplayedSession {
     /// Whether a part of the session could not be read.
     pub fn is_partial(&self) -> bool {
         self.unreadable.len() > self.lossless_remarks
-    }
-
-    /// Objects and fragments that could not be read, with reasons.
-    pub fn unreadable(&self) -> &[String] {
-        &self.unreadable
-    }
-
-    /// A message if signed index objects are missing that are older than any that exists; their lines are missing here.
-    pub fn older_missing(&self) -> Option<&String> {
-        self.older_missing.as_ref()
     }
 
     /// Counts of calls, and cost.

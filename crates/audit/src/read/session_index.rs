@@ -108,7 +108,7 @@ pub(super) async fn read_session_index(
     let unread = each_row(vault, account, &|_| true, filter.signed.as_deref().into(), &mut visit).await?;
     (found.replay.unreadable, found.replay.older_missing) = (unread.unreadable, unread.older_missing);
     let Some(signed) = &filter.signed else { return Ok(found) };
-    found.replay.unreadable.extend_from_slice(signed.unreadable());
+    found.replay.unreadable.extend_from_slice(&signed.unreadable);
     let (mut reused_numbers, mut other_accounts, mut over_limit) = (0_u64, 0_u64, 0_u64);
     let signed_ids: HashSet<LineId> = found.rows.iter().map(line_id).collect();
     let signed_accounts: HashSet<String> = found.rows.iter().map(|row| row.tail.account.clone()).collect();

@@ -13,11 +13,11 @@ use kernel::terminal::{escape_unsafe, format_count};
 impl ReplayedSession {
     /// Writes the session as text.
     pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "session {}", escape_unsafe(self.id()))?;
+        writeln!(out, "session {}", escape_unsafe(&self.session))?;
         for account in &self.accounts {
             writeln!(out, "{}", escape_unsafe(account))?;
         }
-        for erasure in self.erasures() {
+        for erasure in &self.erasures {
             writeln!(out, "{}", escape_unsafe(erasure))?;
         }
         let mut earlier: Vec<MessagePart> = Vec::new();
@@ -36,7 +36,7 @@ impl ReplayedSession {
                 writeln!(out, "  {:<11} {}", "redacted", escape_unsafe(&counts))?;
             }
         }
-        for why in self.unreadable() {
+        for why in &self.unreadable {
             writeln!(out, "\nnot read: {}", escape_unsafe(why))?;
         }
         writeln!(out, "\n{}", self.total_line())

@@ -34,7 +34,7 @@ pub struct ModelTurn<'r> {
     /// Number of the turn, from 1.
     pub number: usize,
     /// Name or kind of the agent, if known.
-    agent: Option<String>,
+    pub agent: Option<String>,
     item: &'r DocumentItem,
     /// Events since the previous turn, with the answer; empty if the call has its own input.
     events: Vec<ChatEvent<'r>>,
@@ -58,11 +58,6 @@ impl<'r> ModelTurn<'r> {
         self.item.head.response_model.as_deref().or(self.item.head.request_model.as_deref())
     }
 
-    /// The agent's name or kind, if known.
-    pub fn agent(&self) -> Option<&str> {
-        self.agent.as_deref()
-    }
-
     /// Whether the context is the model's full input, rather than the messages since the previous turn.
     pub fn is_whole(&self) -> bool {
         self.item.head.call == "model"
@@ -79,7 +74,7 @@ impl<'r> ModelTurn<'r> {
     fn headline(&self) -> String {
         let hash = self.item.context_sha256.as_deref().and_then(|hash| hash.get(..16)).unwrap_or("-");
         let start = self.item.head.start.get(..23).unwrap_or(&self.item.head.start);
-        let agent = self.agent().map(|agent| format!("  agent {agent}")).unwrap_or_default();
+        let agent = self.agent.as_ref().map(|agent| format!("  agent {agent}")).unwrap_or_default();
         let (model, messages) = (self.model().unwrap_or("-"), format_count(self.context.len(), "message"));
         format!("turn {}  {start}{agent}  {model}  {messages}  context {hash}", self.number)
     }
@@ -370,7 +365,7 @@ fn build_dataset_row(turn: &ModelTurn<'_>) -> Value {
         ("tools", Value::Array(chat.tools)),
         ("parameters", Value::Object(turn.item.parameters.clone())),
         ("reasoning", chat.reasoning.into()),
-        ("agent", turn.agent().map_or(json!([]), Value::from)),
+        ("agent", turn.agent.as_deref().map_or(json!([]), Value::from)),
     ];
     if let Some(out) = out.as_object_mut() {
         for (key, value) in optional {

@@ -153,7 +153,7 @@ pub(super) fn run_erase(config: &dyn GatewayConfig, options: &EraseArgs) -> Resu
         let gateway = AdminClient::for_gateway(admin_port)?;
         let (vault, store) = locate_vault(options)?;
         let mut ledger = Ledger::read(&vault, &key, &earlier_keys, &account, &options.writer).await?;
-        if let Some((first, count)) = ledger.foreign_digests() {
+        if let Some((first, count)) = &ledger.foreign_digests {
             print_warning(&format!(
                 "{count} objects at the chain's location are not signed by any given key and are ignored ({first}): they were \
                  planted, or signed by an earlier key (pass it with --earlier-key)"

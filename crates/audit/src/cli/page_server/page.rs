@@ -192,7 +192,7 @@ pub(super) struct TurnRow {
 
 impl TurnRow {
     pub(super) fn from_turn(turn: &read::ModelTurn<'_>) -> Self {
-        let (agent, model) = (turn.agent().unwrap_or_default(), turn.model().unwrap_or("-"));
+        let (agent, model) = (turn.agent.as_deref().unwrap_or_default(), turn.model().unwrap_or("-"));
         Self {
             number: turn.number,
             agent: escape_unsafe(agent),

@@ -472,9 +472,9 @@ fn build_session_page(
         concerned,
         unsigned: replay.unsigned(),
         closed: replay
-            .unreadable()
+            .unreadable
             .iter()
-            .chain(replay.older_missing())
+            .chain(&replay.older_missing)
             .chain(moved)
             .map(|why| escape_unsafe(why))
             .collect(),

@@ -15,7 +15,7 @@ use vault::chain::erasures::ErasureReport;
 /// The gateway did not accept it.
 pub(super) async fn report_newest_erasure(ledger: &Ledger<'_>, gateway: &AdminClient) -> Result<(), CommandError> {
     let Some((digest, signature)) = ledger.fetch_newest_digest().await? else { return Ok(()) };
-    let request = ledger.newest_request().and_then(|text| signed_request::read::<ErasureRequest>(text).ok());
+    let request = ledger.newest_request.as_deref().and_then(|text| signed_request::read::<ErasureRequest>(text).ok());
     let runs = request.map(|(request, _)| request.erased_runs()).unwrap_or_default();
     let body = serde_json::to_string(&ledger.report(&digest, &signature, &runs));
     let body = body.map_err(|_| "the report can't be written as JSON")?;

@@ -214,9 +214,9 @@ pub(super) fn run_session(
         print_bytes(&text)?;
         print_signature_note(keys.is_empty(), replay.unsigned());
         output::print_notes("read from another location", &opener.alternative_reads);
-        output::print_notes("not read", replay.older_missing());
+        output::print_notes("not read", &replay.older_missing);
         if !writes_unreadable || replay.is_truncated() {
-            output::print_notes("not read", replay.unreadable());
+            output::print_notes("not read", &replay.unreadable);
         }
         Ok(if replay.is_partial() { ExitStatus::Failed } else { ExitStatus::Success })
     })

@@ -30,7 +30,7 @@ async fn read(vault: &Vault, key: &age::x25519::Identity) -> Result<ReplayedSess
 }
 
 fn told(replay: &ReplayedSession) -> (String, String) {
-    (text_of(|out| replay.write_text(out)), replay.unreadable().join("\n"))
+    (text_of(|out| replay.write_text(out)), replay.unreadable.join("\n"))
 }
 
 /// Another auditor's key opens nothing, and the error names the keys' folder; the lines are shown all the same.
@@ -168,12 +168,12 @@ async fn a_session_that_is_too_large_is_told() {
             .expect("read")
     };
     let whole = read("s0", 1 << 30).await;
-    assert!(!whole.is_truncated() && whole.unreadable().is_empty(), "{:?}", whole.unreadable());
+    assert!(!whole.is_truncated() && whole.unreadable.is_empty(), "{:?}", whole.unreadable);
     let (text, closed) = told(&read("s0", 250_000).await);
     assert!(text.contains("number 0") && text.contains("number 1") && !text.contains("number 2"), "{}", closed);
     assert!(closed.contains("2 fragments or lines") && closed.contains("--content"), "{closed}");
     let (_, closed) = told(&read("s1", 1 << 20).await);
     assert!(closed.contains("1 fragments or lines: the session exceeds the memory limit of 1 MiB"), "{closed}");
     let lines = read("s0", 2048).await;
-    assert!(lines.is_truncated() && lines.unreadable().concat().contains("lines"), "{:?}", lines.unreadable());
+    assert!(lines.is_truncated() && lines.unreadable.concat().contains("lines"), "{:?}", lines.unreadable);
 }

@@ -133,7 +133,7 @@ async fn archived_content_says_what_to_do() {
     let read = async || {
         let mut opener = FragmentOpener::new(&vault, vec![site.auditor.clone()]);
         let replay = replay(&vault, &mut opener, "s0", &ReplayFilter::default()).await.expect("its lines");
-        (text_of(|out| replay.write_text(out)), replay.unreadable().join("\n"))
+        (text_of(|out| replay.write_text(out)), replay.unreadable.join("\n"))
     };
     let uri = site.name(&["default/acme/s0/", ".agev"]);
     let open = async || {
@@ -181,12 +181,12 @@ async fn what_was_signed_is_told_whole_or_not_at_all() {
     site.plant(&format!("{epoch}/0000000901.json"), "");
     site.plant(&format!("{epoch}/0000000901.json.sig"), large((4 << 10) + 1));
     let signed = read(site.vault()).await.expect("read");
-    assert!(signed.has_object(&index) && signed.unreadable().is_empty());
+    assert!(signed.has_object(&index) && signed.unreadable.is_empty());
     for error in [denied, StoreError::Archived] {
         let signed = read(refusing(&site, error, |name| name.contains("0000000901.json"))).await;
         let signed = signed.expect("the others can be read");
-        assert!(signed.has_object(&index) && signed.unreadable().len() == 2, "{:?}", signed.unreadable());
-        assert!(signed.unreadable().iter().all(|why| why.contains("0000000901.json")), "{:?}", signed.unreadable());
+        assert!(signed.has_object(&index) && signed.unreadable.len() == 2, "{:?}", signed.unreadable);
+        assert!(signed.unreadable.iter().all(|why| why.contains("0000000901.json")), "{:?}", signed.unreadable);
     }
 }
 
@@ -288,7 +288,7 @@ async fn signed_lines_that_are_gone_are_told() {
         site.remove(name);
         assert!(found().await.unreadable.iter().any(|why| why.contains(name)), "{name}");
         assert!(closed().await.iter().any(|why| why.contains(name)), "{name}");
-        assert!(seen().await.unreadable().iter().any(|why| why.contains(name)), "{name}");
+        assert!(seen().await.unreadable.iter().any(|why| why.contains(name)), "{name}");
         assert!(packed().await.unreadable.iter().any(|why| why.contains(name)), "{name}");
     }
     // all of them: no answer is complete
@@ -300,7 +300,7 @@ async fn signed_lines_that_are_gone_are_told() {
     let told = found().await;
     assert_eq!(told.unreadable, [""; 0]);
     assert!(told.older_missing.is_some_and(|older| older.contains("2026-11-20")));
-    assert!(seen().await.unreadable().is_empty() && seen().await.older_missing().is_some());
+    assert!(seen().await.unreadable.is_empty() && seen().await.older_missing.is_some());
     let packed = packed().await;
     assert!(packed.unreadable.is_empty() && packed.missing_older_objects.is_some(), "{:?}", packed.unreadable);
     assert_eq!(closed().await.len(), 1);

@@ -99,7 +99,7 @@ async fn a_sub_agent_has_turns_of_its_own() {
     for (way, change) in ways {
         let replay = recorded("claude-code/mixed", MIXED, change).await;
         let turns = replay.turns();
-        let agents: Vec<_> = turns.iter().map(|turn| turn.agent().unwrap_or_default().to_owned()).collect();
+        let agents: Vec<_> = turns.iter().map(|turn| turn.agent.as_deref().unwrap_or_default().to_owned()).collect();
         assert_eq!(agents[0], "digger", "{way}: {agents:?}");
         assert!(agents.len() == 4 && agents[1..].iter().all(|agent| agent != "digger"), "{way}: {agents:?}");
         assert!(turns[0].first_words().contains(SUB_PROMPT), "{way}: {}", turns[0].first_words());
@@ -184,7 +184,7 @@ async fn calls_with_content_say_it_themselves() {
         below(turn(14, &[("user", "find it")], "found"), 13), below(turn(31, &[("user", "one"), ("assistant", "two")], "four"), 10)]}));
     let replay = read(&mut gateway, "s-1").await;
     let turns = replay.turns();
-    let agents: Vec<_> = turns.iter().map(|turn| turn.agent().unwrap_or_default()).collect();
+    let agents: Vec<_> = turns.iter().map(|turn| turn.agent.as_deref().unwrap_or_default()).collect();
     assert_eq!(agents, ["boss", "helper", "boss"]);
     assert!(turns.iter().all(|turn| turn.is_whole()));
     let second = shown(&replay, 2);

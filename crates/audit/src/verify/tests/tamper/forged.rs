@@ -89,7 +89,7 @@ async fn forged_content_is_nobodys() {
         assert_eq!(told.total(), honest.total(), "with a line: {with_line}");
         let calls = |replay: &ReplayedSession| replay.tree().iter().map(|turn| turn.calls.len()).sum::<usize>();
         assert_eq!(calls(&told), calls(&honest));
-        assert!(!told.is_partial() && told.unsigned() > 0, "{:?}", told.unreadable());
+        assert!(!told.is_partial() && told.unsigned() > 0, "{:?}", told.unreadable);
         let entry = text.split("\n\n").find(|entry| entry.contains("FORGED")).expect("it is shown");
         assert!(entry.contains("UNSIGNED"), "{text}");
         let own = text.split("\n\n").find(|entry| entry.contains("later 0")).expect("it is shown");
@@ -115,7 +115,7 @@ async fn content_in_the_place_of_other_content_is_told() {
     plant(&s, objects(&again, "keys/"));
     plant(&s, [(name.clone(), bytes.clone())]);
     let (told, _, dataset) = shown(&s, false).await;
-    assert!(!dataset.contains("forged0") && told.is_partial(), "{:?}", told.unreadable());
+    assert!(!dataset.contains("forged0") && told.is_partial(), "{:?}", told.unreadable);
     let leaf = LeafId::parse(&format!("gw/E0001/{}", row.leaf)).expect("a leaf");
     let vault = s.vault();
     for keys in [Vec::new(), vec![signing_key().public().clone()]] {
@@ -153,8 +153,8 @@ async fn planted_lines_take_nothing_away() {
     planted(905, &|row| row.off = Some(1 << 40));
     let (told, text, now) = shown(&s, false).await;
     assert_eq!(now, dataset, "{text}");
-    assert!(!told.is_partial(), "{:?}", told.unreadable());
-    assert_said(told.unreadable(), "accounts that have no signed line");
+    assert!(!told.is_partial(), "{:?}", told.unreadable);
+    assert_said(&told.unreadable, "accounts that have no signed line");
 }
 
 /// An object under a running epoch's name that stays without a digest is reported by name after some time; recent ones
@@ -197,12 +197,12 @@ async fn a_hole_in_a_chain_is_a_loss() {
         s.plant(&format!("chain/default/gw/E0001/0000099999.json{end}"), s.object(&format!("{last}{end}")));
     }
     let (told, _, now) = shown(&s, false).await;
-    assert_eq!((now, told.is_partial()), (dataset.clone(), false), "{:?}", told.unreadable());
+    assert_eq!((now, told.is_partial()), (dataset.clone(), false), "{:?}", told.unreadable);
     s.plant(&format!("{first}.sig"), "x");
     let (told, _, now) = shown(&s, false).await;
     assert!(now.len() < dataset.len(), "its lines are unsigned now");
-    assert!(told.is_partial(), "{:?}", told.unreadable());
-    assert_said(told.unreadable(), first);
+    assert!(told.is_partial(), "{:?}", told.unreadable);
+    assert_said(&told.unreadable, first);
 }
 
 /// A planted line whose object's name is a part of a genuine one's takes no line's content, with signatures checked or

@@ -45,7 +45,7 @@ async fn what_stands_beside_its_name_is_read() {
     let filter = ReplayFilter { account: Some("default".to_owned()), ..ReplayFilter::default() };
     let mut reader = opener();
     let session = replay(&vault, &mut reader, "s0", &filter).await.expect("read");
-    assert!(!session.is_partial() && session.unreadable().is_empty(), "{:?}", session.unreadable());
+    assert!(!session.is_partial() && session.unreadable.is_empty(), "{:?}", session.unreadable);
     assert!(said(&reader.alternative_reads), "{:?}", &reader.alternative_reads);
     let mut out = Vec::new();
     session.export(ExportFormat::Jsonl, &mut out).expect("written");
