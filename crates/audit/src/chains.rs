@@ -9,7 +9,7 @@ use vault::object_names::{SIGNATURE_SUFFIX, account_segment};
 use vault::store::ObjectKind;
 
 /// Identifies the chain of one account and one writer.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChainId {
     /// The account, spelled as in object names.
     pub account: String,

@@ -8,34 +8,24 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::chains::{ChainId, epoch_folder};
+use crate::chains::ChainId;
 use kernel::clock::UnixNanos;
 use vault::chain::digest::DigestLink;
 use vault::object_names::{account_segment, parse_time, rfc3339};
 
 use super::anchor::{self, AnchorEntry};
 use super::options::DEFAULT_ANCHORED_WITHIN;
-use super::run_state::{ChainVerification, EpochVerification, VerificationRun};
+use super::run_state::{ChainVerification, EpochVerification, VerificationRun, find_epoch, with_earlier_epochs};
 
-/// Time of the first anchor that covers an epoch, by account (as in object names), writer and epoch.
-type FirstAnchors<'c> = BTreeMap<(&'c str, &'c str, &'c str), UnixNanos>;
+/// Time of the first anchor that covers an epoch.
+type FirstAnchors<'c> = BTreeMap<(&'c ChainId, &'c str), UnixNanos>;
 
 /// For each epoch, the earliest start of the epoch and those before it; `None` if a start is unreadable. A process that
 /// starts during an outage of the store dates its first digest late, so an epoch's own start alone is no bound.
 fn chain_starts(epochs: &[EpochVerification]) -> Vec<Option<UnixNanos>> {
-    let find_epoch = |name: &str| epochs.iter().find(|epoch| epoch.name == name);
     let parse_start = |epoch: &EpochVerification| epoch.began_at.as_deref().and_then(parse_time);
-    let earliest_start = |epoch: &EpochVerification| {
-        let (mut earliest, mut previous) =
-            (parse_start(epoch), epoch.prev.as_ref().and_then(|prev| find_epoch(&prev.epoch)));
-        for _ in epochs {
-            let Some(epoch) = previous else { break };
-            earliest = earliest.zip(parse_start(epoch)).map(|(one, other)| one.min(other));
-            previous = epoch.prev.as_ref().and_then(|prev| find_epoch(&prev.epoch));
-        }
-        earliest
-    };
-    epochs.iter().map(earliest_start).collect()
+    // an unreadable start is less than any other
+    epochs.iter().map(|epoch| with_earlier_epochs(epochs, epoch).map(parse_start).min().flatten()).collect()
 }
 
 impl VerificationRun<'_> {
@@ -51,13 +41,12 @@ impl VerificationRun<'_> {
         if self.options.anchors.is_empty() {
             return;
         }
-        for ChainVerification { id: chain, epochs } in chains {
+        for ChainVerification { epochs, .. } in chains {
             for epoch in epochs {
-                let anchored = first_anchors.get(&(chain.account.as_str(), chain.writer.as_str(), epoch.name.as_str()));
-                self.check_epoch_anchor(chain, epoch, anchored.copied());
+                self.check_epoch_anchor(epoch, first_anchors.get(&(&epoch.chain, epoch.name.as_str())).copied());
             }
             for (epoch, began) in epochs.iter().zip(chain_starts(epochs)) {
-                self.check_arrival(chain, epoch, began);
+                self.check_arrival(epoch, began);
             }
         }
     }
@@ -79,26 +68,21 @@ impl VerificationRun<'_> {
             }
             let chain = chains.iter().find(|chain| chain.id.account == account && chain.id.writer == entry.writer);
             let epochs = chain.map(|chain| chain.epochs.as_slice()).unwrap_or_default();
-            let find_epoch = |name: &str| epochs.iter().find(|epoch| epoch.name == name);
-            let mut epoch = find_epoch(&entry.digest.epoch);
-            let digest_sha256 = epoch.and_then(|epoch| epoch.digests.get(&entry.digest.n));
-            if digest_sha256.map(|sha256| kernel::hex::encode(sha256)).as_ref() != Some(&entry.digest.sha256) {
-                let DigestLink { epoch, n, .. } = &entry.digest;
+            let DigestLink { epoch, n, sha256 } = &entry.digest;
+            let anchored = find_epoch(epochs, epoch).filter(|epoch| epoch.has_digest_with(*n, sha256));
+            let Some(anchored) = anchored else {
                 let message = format!(
                     "digest {n} of {}/{}/{epoch}, anchored at {}, is missing or was replaced",
                     entry.account, entry.writer, entry.time
                 );
                 self.report.fail("anchor", location, message);
                 continue;
-            }
-            let (Some(chain), Some(time)) = (chain, parse_time(&entry.time)) else { continue };
-            // the anchor also covers all earlier epochs, by their links; the loop bound guards against cycles
-            for _ in epochs {
-                let Some(covered) = epoch else { break };
-                let key = (chain.id.account.as_str(), chain.id.writer.as_str(), covered.name.as_str());
-                let earliest = first_anchors.entry(key).or_insert(time);
+            };
+            let Some(time) = parse_time(&entry.time) else { continue };
+            // the anchor also covers all earlier epochs, by their links
+            for covered in with_earlier_epochs(epochs, anchored) {
+                let earliest = first_anchors.entry((&covered.chain, &covered.name)).or_insert(time);
                 *earliest = (*earliest).min(time);
-                epoch = covered.prev.as_ref().and_then(|prev| find_epoch(&prev.epoch));
             }
         }
     }
@@ -108,8 +92,8 @@ impl VerificationRun<'_> {
     }
 
     /// Checks that an epoch was anchored at about the time of its first digest.
-    fn check_epoch_anchor(&mut self, chain: &ChainId, epoch: &EpochVerification, anchored: Option<UnixNanos>) {
-        let (location, within) = (epoch_folder(chain, &epoch.name), self.anchored_within());
+    fn check_epoch_anchor(&mut self, epoch: &EpochVerification, anchored: Option<UnixNanos>) {
+        let (location, within) = (epoch.folder(), self.anchored_within());
         let Some(began) = epoch.began_at.as_deref().and_then(parse_time) else {
             let message = "the time of its first digest is unreadable, so no anchor can confirm it";
             return self.report.fail("unanchored", location, message);
@@ -134,7 +118,7 @@ impl VerificationRun<'_> {
     }
 
     /// Checks that an epoch's lines did not arrive before the start of its chain, which anchors confirm.
-    fn check_arrival(&mut self, chain: &ChainId, epoch: &EpochVerification, began: Option<UnixNanos>) {
+    fn check_arrival(&mut self, epoch: &EpochVerification, began: Option<UnixNanos>) {
         let (Some(first), Some(began)) = (epoch.first_arrival, began) else { return };
         if first.plus(self.anchored_within()) < began {
             let message = format!(
@@ -143,7 +127,7 @@ impl VerificationRun<'_> {
                 rfc3339(first),
                 rfc3339(began)
             );
-            self.report.fail("unanchored", epoch_folder(chain, &epoch.name), message);
+            self.report.fail("unanchored", epoch.folder(), message);
         }
     }
 }

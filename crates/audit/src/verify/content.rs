@@ -10,15 +10,15 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use crate::chains::ChainId;
 use crate::read::index::inflate;
 use kernel::sha256::Sha256;
-use vault::chain::digest::{ChainDigest, PayloadReference};
+use vault::chain::digest::{ChainDigest, IndexReference, PayloadReference};
 use vault::chain::tree::leaf_hash;
 use vault::index_row::{IndexRow, RowKind};
 use vault::object_names::{ObjectName, ObjectNames, is_alternative_name, parse_time};
 use vault::store::{ObjectKind, StoreError};
 
+use super::epoch::FetchedDigest;
 use super::run_state::{EpochVerification, VerificationRun};
 
 /// Objects fetched concurrently.
@@ -46,14 +46,13 @@ impl VerificationRun<'_> {
     /// Judges the content that a digest names.
     pub(super) async fn check_content(
         &mut self,
-        chain: &ChainId,
         epoch: &mut EpochVerification,
-        digest: Box<ChainDigest>,
-        name: &str,
-        index: Option<Result<Bytes, StoreError>>,
+        digest: &ChainDigest,
+        fetched: &FetchedDigest,
     ) {
-        self.check_sessions_object(&digest).await;
-        let rows = self.check_index(chain, epoch, &digest, name, index);
+        let name = fetched.name.as_str();
+        self.check_sessions_object(digest).await;
+        let rows = self.check_index(epoch, digest, fetched);
         if digest.counters.gaps != epoch.gaps && epoch.has_known_tree() {
             self.report.fail("counters", name, "its count of lost lines differs from the count in its index lines");
         }
@@ -62,7 +61,7 @@ impl VerificationRun<'_> {
         if epoch.is_valid {
             epoch.key_lines.extend(self.record_key_lines(&epoch.account, &rows));
         }
-        let payloads = self.group_by_object(&digest, rows, name);
+        let payloads = self.group_by_object(digest, rows, name);
         for payload in &payloads {
             self.referenced.add(payload.stored_name());
             // an operator may have removed the foreign object since
@@ -80,7 +79,7 @@ impl VerificationRun<'_> {
         // keys are checked regardless of the time range: a missing, restored or planted key always matters
         self.check_key_objects(&payloads).await;
         if is_too_early || is_too_late {
-            if !self.may_be_gone(&digest) {
+            if !self.may_be_gone(digest) {
                 payloads.iter().for_each(|payload| drop(self.count_missing_keys(&payload.name, &payload.rows)));
             }
             return;
@@ -94,7 +93,7 @@ impl VerificationRun<'_> {
                 Err(error) => {
                     let explanation = if digest.counters.damaged > 0 { LOSSY } else { "" };
                     epoch.is_valid &= self.report_unreadable(
-                        &digest,
+                        digest,
                         ["object_missing", "object_unreadable"],
                         &payload.name,
                         &error,
@@ -102,8 +101,8 @@ impl VerificationRun<'_> {
                     );
                 }
                 Ok(bytes) => {
-                    let mut lost = self.check_object(epoch, &digest, &payload, &bytes);
-                    let may_be_gone = self.may_be_gone(&digest);
+                    let mut lost = self.check_object(epoch, digest, &payload, &bytes);
+                    let may_be_gone = self.may_be_gone(digest);
                     if !may_be_gone {
                         lost.extend(self.count_missing_keys(&payload.name, &payload.rows));
                     }
@@ -149,19 +148,17 @@ impl VerificationRun<'_> {
     /// Reads the lines of a digest and checks them against the tree; `None` if the index object can't be read.
     fn check_index(
         &mut self,
-        chain: &ChainId,
         epoch: &mut EpochVerification,
         digest: &ChainDigest,
-        name: &str,
-        bytes: Option<Result<Bytes, StoreError>>,
+        fetched: &FetchedDigest,
     ) -> Option<Vec<IndexRow>> {
-        let mut rows = Vec::new();
+        let (mut rows, name) = (Vec::new(), fetched.name.as_str());
         if let Some(index) = &digest.index {
-            let lines = match bytes {
-                Some(Ok(bytes)) => self.unpack_index(epoch, &index.key, &index.sha256, &bytes),
+            let lines = match &fetched.index {
+                Some(Ok(bytes)) => self.unpack_index(epoch, index, bytes),
                 Some(Err(error)) => {
                     epoch.is_valid &=
-                        self.report_unreadable(digest, ["index_missing", "index_unreadable"], &index.key, &error, "");
+                        self.report_unreadable(digest, ["index_missing", "index_unreadable"], &index.key, error, "");
                     None
                 }
                 None => None,
@@ -183,7 +180,7 @@ impl VerificationRun<'_> {
             for (number, text) in (index.first_leaf..).zip(lines) {
                 epoch.tree.push(leaf_hash(text));
                 match serde_json::from_slice::<IndexRow>(text) {
-                    Ok(row) if is_in_place(&row, number, chain, epoch) => {
+                    Ok(row) if is_in_place(&row, number, epoch) => {
                         let arrived = parse_time(&row.tail.ingest_ts);
                         if arrived.is_none() {
                             self.report.fail("index_line", location(number), "its time of arrival is unreadable");
@@ -265,19 +262,18 @@ impl VerificationRun<'_> {
     fn unpack_index(
         &mut self,
         epoch: &mut EpochVerification,
-        name: &str,
-        sha256: &str,
+        index: &IndexReference,
         bytes: &Bytes,
     ) -> Option<Vec<u8>> {
-        if kernel::hex::encode(&Sha256::digest(bytes)) != sha256 {
+        if kernel::hex::encode(&Sha256::digest(bytes)) != index.sha256 {
             // if no root can be computed, only this hash protects the lines
             epoch.is_valid &= epoch.has_all_lines;
-            self.report.fail("index_changed", name, "its hash differs from the one in its digest");
+            self.report.fail("index_changed", &index.key, "its hash differs from the one in its digest");
         }
         let lines = inflate(bytes, true);
         if lines.is_err() {
             epoch.is_valid = false;
-            self.report.fail("index_changed", name, "it can't be decompressed");
+            self.report.fail("index_changed", &index.key, "it can't be decompressed");
         }
         lines.ok()
     }
@@ -400,9 +396,9 @@ fn is_tiled(mut fragments: impl Iterator<Item = (u64, u64)>, size: u64) -> bool 
     has_no_gap && end == size
 }
 
-/// Whether a line belongs to this chain and epoch, and has this number.
-fn is_in_place(row: &IndexRow, number: u64, chain: &ChainId, epoch: &EpochVerification) -> bool {
-    let tail = &row.tail;
+/// Whether a line belongs to this epoch, and has this number.
+fn is_in_place(row: &IndexRow, number: u64, epoch: &EpochVerification) -> bool {
+    let (tail, chain) = (&row.tail, &epoch.chain);
     let is_own_object = row.object_key.as_deref().is_none_or(|name| {
         ObjectName::parse(name).is_some_and(|object| {
             object.account == chain.account

@@ -31,11 +31,11 @@ const CONCURRENT_FETCHES: usize = 8;
 /// A digest with its signature and index object.
 pub(super) struct FetchedDigest {
     n: u64,
-    name: String,
+    pub(super) name: String,
     json: Result<Bytes, ReadError>,
     signature: Result<Bytes, ReadError>,
     pub(super) digest: Option<Box<ChainDigest>>,
-    index: Option<Result<Bytes, StoreError>>,
+    pub(super) index: Option<Result<Bytes, StoreError>>,
 }
 
 impl FetchedDigest {
@@ -71,7 +71,7 @@ impl VerificationRun<'_> {
         // a saved position is useless without the digest at which it ends
         let position = self.resume.saved.epochs.get(&folder).filter(|position| numbers.contains(&position.n)).cloned();
         let is_known = |n: u64| position.as_ref().is_some_and(|position| n <= position.n);
-        let (chain_only, mut epoch) = (self.options.chain_only, EpochVerification::new(name));
+        let (chain_only, mut epoch) = (self.options.chain_only, EpochVerification::new(chain, name));
         self.report.counts.epochs += u64::from(position.is_none());
         let folder_of = folder.as_str();
         let mut fetches = stream::iter(numbers.iter().copied())
@@ -79,12 +79,12 @@ impl VerificationRun<'_> {
             .buffered(CONCURRENT_FETCHES);
         while let Some(fetched) = fetches.next().await {
             let n = fetched.n;
-            let is_valid_digest = self.check_digest(chain, &mut epoch, &fetched, is_known(n));
-            if let (Some(digest), false) = (is_valid_digest, is_known(n) || chain_only) {
+            self.check_digest(&mut epoch, &fetched, is_known(n));
+            if let (Some(digest), false) = (&fetched.digest, is_known(n) || chain_only) {
                 let before = self.remark_count();
-                self.check_content(chain, &mut epoch, digest, &fetched.name, fetched.index).await;
+                self.check_content(&mut epoch, digest, &fetched).await;
                 epoch.has_remarks |= self.remark_count() != before;
-                self.save_progress(&folder, &mut epoch, n, numbers.last() == Some(&n))?;
+                self.save_progress(&mut epoch, n, numbers.last() == Some(&n))?;
             }
             if let Some(position) = position.as_ref().filter(|position| position.n == n) {
                 resume_epoch(&mut epoch, position);
@@ -94,15 +94,14 @@ impl VerificationRun<'_> {
             show(self.progress);
         }
         self.check_tiles(&mut epoch);
-        self.report_times(chain, name, std::mem::take(&mut epoch.times));
+        self.report_times(&folder, std::mem::take(&mut epoch.times));
         self.check_earlier_digest(&folder, &epoch);
         Ok(epoch)
     }
 
     /// Reports gaps between the digests of an epoch, and clocks that were set back.
-    fn report_times(&mut self, chain: &ChainId, epoch: &str, mut times: DigestTimes) {
+    fn report_times(&mut self, location: &str, mut times: DigestTimes) {
         let usual = times.longest_usual_interval();
-        let location = epoch_folder(chain, epoch);
         let is_long = |(seconds, ..): &(u64, String, String)| usual.is_some_and(|usual| *seconds > usual);
         let unusual =
             times.long_intervals.into_iter().filter(is_long).map(|(_, start, end)| (start, end, String::new()));
@@ -113,14 +112,14 @@ impl VerificationRun<'_> {
                 "no digest between {start} and {end}{due}, so nothing proves when the content of the next one was written \
                  in that time; the writer could not reach its store, was not running, or made no digest"
             );
-            self.report.warn("late_digest", &location, message);
+            self.report.warn("late_digest", location, message);
         }
         for (time, digests) in times.clock_stops {
             let message = format!(
                 "{digests} consecutive digests have the same time as the one before them, {time}: the writer's clock \
                  was set back, so nothing proves when they were made"
             );
-            self.report.warn("clock_set_back", &location, message);
+            self.report.warn("clock_set_back", location, message);
         }
     }
 
@@ -133,8 +132,7 @@ impl VerificationRun<'_> {
     /// Checks that digests found valid in an earlier run are unchanged.
     fn check_earlier_digest(&mut self, folder: &str, epoch: &EpochVerification) {
         let Some(seen) = self.earlier_digests.remove(folder) else { return };
-        let hash = epoch.digests.get(&seen.n).map(|sha256| kernel::hex::encode(sha256));
-        if hash.as_ref() != Some(&seen.sha256) {
+        if !epoch.has_digest_with(seen.n, &seen.sha256) {
             let message = "an earlier verification saw this digest, but now it is missing or differs";
             self.report.fail("history_changed", format!("{folder}{:010}.json", seen.n), message);
         }
@@ -155,13 +153,7 @@ impl VerificationRun<'_> {
         }
     }
 
-    fn save_progress(
-        &mut self,
-        folder: &str,
-        epoch: &mut EpochVerification,
-        n: u64,
-        save_now: bool,
-    ) -> Result<(), ReadError> {
+    fn save_progress(&mut self, epoch: &mut EpochVerification, n: u64, save_now: bool) -> Result<(), ReadError> {
         let done = epoch.is_valid && epoch.has_all_lines && !epoch.has_remarks && epoch.tiled_objects.is_empty();
         let Some(sha256) = epoch.digests.get(&n).filter(|_| done) else { return Ok(()) };
         let position = EpochProgress {
@@ -173,17 +165,12 @@ impl VerificationRun<'_> {
             unopened: epoch.unopened,
             expired: epoch.expired,
         };
-        self.resume.save_position(folder, position, std::mem::take(&mut epoch.key_lines), &self.report.counts, save_now)
+        let key_lines = std::mem::take(&mut epoch.key_lines);
+        self.resume.save_position(&epoch.folder(), position, key_lines, &self.report.counts, save_now)
     }
 
-    /// Judges a digest on its own and against the previous one; returns it if its content can be judged.
-    fn check_digest(
-        &mut self,
-        chain: &ChainId,
-        epoch: &mut EpochVerification,
-        fetched: &FetchedDigest,
-        is_known: bool,
-    ) -> Option<Box<ChainDigest>> {
+    /// Judges a digest on its own and against the previous one.
+    fn check_digest(&mut self, epoch: &mut EpochVerification, fetched: &FetchedDigest, is_known: bool) {
         let name = fetched.name.as_str();
         // reset when a later digest is valid
         let follows_gap = std::mem::replace(&mut epoch.has_foreign_end, true) || fetched.n != epoch.next_digest;
@@ -197,26 +184,25 @@ impl VerificationRun<'_> {
         let json = match &fetched.json {
             Ok(json) => json,
             Err(why) => {
-                self.report.fail("digest_missing", name, why.to_string());
                 epoch.is_valid = false;
-                return None;
+                return self.report.fail("digest_missing", name, why.to_string());
             }
         };
         let sha256 = kernel::sha256::Sha256::digest(json);
         epoch.digests.insert(fetched.n, sha256);
-        let Some(digest) = fetched.digest.clone() else {
-            self.report.fail("digest_format", name, "not a digest, or of a version that this program does not support");
+        let Some(digest) = fetched.digest.as_deref() else {
             epoch.is_valid = false;
-            return None;
+            let message = "not a digest, or of a version that this program does not support";
+            return self.report.fail("digest_format", name, message);
         };
         let before = self.report.finding_counts.values().sum::<u64>();
-        self.check_signatures(epoch, &digest, fetched);
-        self.check_place(chain, epoch, &digest, fetched);
-        epoch.begin(&digest);
+        self.check_signatures(epoch, digest, fetched);
+        self.check_place(epoch, digest, fetched);
+        epoch.begin(digest);
         epoch.damaged |= digest.counters.damaged > 0;
         epoch.last = Some(ChainHead {
             account: epoch.account.clone(),
-            writer: chain.writer.clone(),
+            writer: epoch.chain.writer.clone(),
             digest: DigestLink { epoch: epoch.name.clone(), n: digest.n, sha256: kernel::hex::encode(&sha256) },
             tree_size: digest.tree_size,
             root: digest.root.clone(),
@@ -228,14 +214,13 @@ impl VerificationRun<'_> {
         let is_valid_digest = self.report.finding_counts.values().sum::<u64>() == before;
         epoch.is_valid &= is_valid_digest;
         if is_valid_digest {
-            epoch.times.add_digest(&digest);
-            self.record_newest_erasures(&digest, name);
+            epoch.times.add_digest(digest);
+            self.record_newest_erasures(digest, name);
             epoch.newest_valid.clone_from(&epoch.last);
             epoch.has_foreign_end = false;
             epoch.broken |= follows_gap;
         }
         self.report.counts.digests += u64::from(is_valid_digest && !is_known);
-        Some(digest)
     }
 
     /// Checks the signature of the bytes, and that the signed checkpoint says the same as the digest.
@@ -260,18 +245,12 @@ impl VerificationRun<'_> {
     }
 
     /// Checks that a digest is in its place and follows the previous one.
-    fn check_place(
-        &mut self,
-        chain: &ChainId,
-        epoch: &EpochVerification,
-        digest: &ChainDigest,
-        fetched: &FetchedDigest,
-    ) {
+    fn check_place(&mut self, epoch: &EpochVerification, digest: &ChainDigest, fetched: &FetchedDigest) {
         let name = fetched.name.as_str();
         let is_in_place = digest.n == fetched.n
             && digest.epoch == epoch.name
-            && digest.writer == chain.writer
-            && account_segment(&digest.account) == chain.account;
+            && digest.writer == epoch.chain.writer
+            && account_segment(&digest.account) == epoch.chain.account;
         if !is_in_place || digest.v != VERSION {
             self.report.fail("misplaced", name, "this digest was moved, or has an unsupported version");
         }
@@ -302,8 +281,7 @@ impl VerificationRun<'_> {
 
 /// Resumes at an earlier run's position, if its digest is unchanged.
 fn resume_epoch(epoch: &mut EpochVerification, position: &EpochProgress) {
-    let is_unchanged =
-        epoch.digests.get(&position.n).is_some_and(|sha256| kernel::hex::encode(sha256) == position.sha256);
+    let is_unchanged = epoch.has_digest_with(position.n, &position.sha256);
     if is_unchanged {
         (epoch.tree, epoch.gaps) = (position.tree.clone(), position.gaps);
         (epoch.unopened, epoch.expired) = (position.unopened, position.expired);

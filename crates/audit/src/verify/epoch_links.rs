@@ -11,7 +11,7 @@ use kernel::clock::UnixNanos;
 use vault::chain::digest::DigestLink;
 use vault::object_names::{parse_time, rfc3339};
 
-use super::run_state::{ChainVerification, EpochVerification, VerificationRun};
+use super::run_state::{ChainVerification, EpochVerification, VerificationRun, find_epoch};
 
 /// A chain without digests for this long is reported, unless its newest digest says when the next one is due.
 const MAX_SILENCE: Duration = Duration::from_secs(2 * 3600 + 600);
@@ -31,7 +31,7 @@ impl VerificationRun<'_> {
         let mut followed: BTreeMap<(&str, u64), &EpochVerification> = BTreeMap::new();
         let mut roots = Vec::new();
         for epoch in epochs {
-            let location = epoch_folder(chain, &epoch.name);
+            let location = epoch.folder();
             let Some(prev) = &epoch.prev else {
                 if !epoch.digests.contains_key(&0) {
                     continue; // the missing digests were reported
@@ -43,19 +43,19 @@ impl VerificationRun<'_> {
                 let message = format!("it continues from the same digest as the epoch {}", other.name);
                 self.report.fail("fork", &location, message);
             }
-            self.check_link(chain, epoch, prev, epochs);
+            self.check_link(epoch, prev, epochs);
         }
         if let Some((_, later)) = roots.split_first() {
             for epoch in later {
                 let message = "it names no previous digest: the writer lost its state, or another writer uses \
                             the same name; earlier epochs may be missing";
-                self.report.warn("unlinked", epoch_folder(chain, &epoch.name), message);
+                self.report.warn("unlinked", epoch.folder(), message);
             }
         }
         for epoch in &roots {
             if epoch.reason.is_none() {
                 let message = "it names no previous digest and gives no reason";
-                self.report.fail("link", epoch_folder(chain, &epoch.name), message);
+                self.report.fail("link", epoch.folder(), message);
             }
         }
         if roots.is_empty() && epochs.iter().any(|epoch| epoch.digests.contains_key(&0)) {
@@ -69,20 +69,14 @@ impl VerificationRun<'_> {
             self.report.fail("fork", epoch_folder(chain, ""), message);
         }
         for epoch in heads {
-            self.check_head(chain, epoch);
+            self.check_head(epoch);
         }
     }
 
     /// Judges a link to the previous epoch.
-    fn check_link(
-        &mut self,
-        chain: &ChainId,
-        epoch: &EpochVerification,
-        prev: &DigestLink,
-        epochs: &[EpochVerification],
-    ) {
-        let location = epoch_folder(chain, &epoch.name);
-        let Some(previous) = epochs.iter().find(|other| other.name == prev.epoch) else {
+    fn check_link(&mut self, epoch: &EpochVerification, prev: &DigestLink, epochs: &[EpochVerification]) {
+        let location = epoch.folder();
+        let Some(previous) = find_epoch(epochs, &prev.epoch) else {
             return self.report.fail(
                 "epoch_missing",
                 location,
@@ -141,8 +135,8 @@ impl VerificationRun<'_> {
     }
 
     /// Judges the newest digest of a writer.
-    fn check_head(&mut self, chain: &ChainId, epoch: &EpochVerification) {
-        let (Some(last), location) = (&epoch.newest_valid, epoch_folder(chain, &epoch.name)) else { return };
+    fn check_head(&mut self, epoch: &EpochVerification) {
+        let (Some(last), location) = (&epoch.newest_valid, epoch.folder()) else { return };
         let silent_until = || rfc3339(parse_time(&last.end).unwrap_or(UnixNanos(0)).plus(MAX_SILENCE));
         let due = last.next_by.clone().unwrap_or_else(silent_until);
         if !last.is_final && due < rfc3339(self.options.now) {

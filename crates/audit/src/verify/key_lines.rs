@@ -19,7 +19,7 @@ use vault::index_row::{ErasureRecord, ErasureState, IndexRow, OpeningRecord, Row
 use vault::object_names::account_segment;
 
 use super::report::{ErasedContent, RecordedOpening};
-use super::run_state::{ChainVerification, RecordedErasure, VerificationRun};
+use super::run_state::{ChainVerification, RecordedErasure, VerificationRun, find_epoch};
 
 /// The request in a line, and the names of its signers: of those among `people` whose signatures are valid, or without
 /// `people` those that the line names.
@@ -59,9 +59,8 @@ impl VerificationRun<'_> {
                 continue;
             }
             let chain = chains.iter().find(|chain| chain.id == id);
-            let epoch = chain.and_then(|chain| chain.epochs.iter().find(|epoch| epoch.name == link.epoch));
-            let digest_sha256 = epoch.and_then(|epoch| epoch.digests.get(&link.n));
-            if digest_sha256.map(|sha256| kernel::hex::encode(sha256)).as_ref() != Some(&link.sha256) {
+            let epoch = chain.and_then(|chain| find_epoch(&chain.epochs, &link.epoch));
+            if !epoch.is_some_and(|epoch| epoch.has_digest_with(link.n, &link.sha256)) {
                 let message = format!(
                     "the newest erasure that it names, digest {} of {account}/{writer}/{}, is missing or was replaced: \
                      erasures were rolled back, and the destroyed keys may have been restored",

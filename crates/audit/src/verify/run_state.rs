@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::chains::ChainId;
+use crate::chains::{ChainId, epoch_folder};
 use crate::location::Vault;
 use crate::read::FragmentOpener;
 use kernel::clock::UnixNanos;
@@ -52,8 +52,22 @@ pub(super) struct ChainVerification {
     pub(super) epochs: Vec<EpochVerification>,
 }
 
+pub(super) fn find_epoch<'e>(epochs: &'e [EpochVerification], name: &str) -> Option<&'e EpochVerification> {
+    epochs.iter().find(|epoch| epoch.name == name)
+}
+
+/// An epoch and those before it, by their links. The number is limited, because links may form a cycle.
+pub(super) fn with_earlier_epochs<'e>(
+    epochs: &'e [EpochVerification],
+    epoch: &'e EpochVerification,
+) -> impl Iterator<Item = &'e EpochVerification> {
+    let previous = |epoch: &&EpochVerification| find_epoch(epochs, &epoch.prev.as_ref()?.epoch);
+    std::iter::successors(Some(epoch), previous).take(epochs.len())
+}
+
 #[derive(Default)]
 pub(super) struct EpochVerification {
+    pub(super) chain: ChainId,
     pub(super) name: String,
     pub(super) line_epoch: String,
     /// Number of its first line.
@@ -100,9 +114,19 @@ pub(super) struct EpochVerification {
 }
 
 impl EpochVerification {
-    pub(super) fn new(name: &str) -> Self {
-        let (name, line_epoch) = (name.to_owned(), name.to_owned());
-        Self { name, line_epoch, is_valid: true, has_all_lines: true, ..Self::default() }
+    pub(super) fn new(chain: &ChainId, name: &str) -> Self {
+        let (chain, name, line_epoch) = (chain.clone(), name.to_owned(), name.to_owned());
+        Self { chain, name, line_epoch, is_valid: true, has_all_lines: true, ..Self::default() }
+    }
+
+    /// Its folder, without the vault's prefix.
+    pub(super) fn folder(&self) -> String {
+        epoch_folder(&self.chain, &self.name)
+    }
+
+    /// Whether it has digest number `n` with this SHA-256 (hex).
+    pub(super) fn has_digest_with(&self, n: u64, sha256: &str) -> bool {
+        self.digests.get(&n).is_some_and(|found| kernel::hex::encode(found) == sha256)
     }
 
     /// Whether the tree of all lines so far is known, so that later roots and numbers can be compared.
