@@ -55,12 +55,23 @@ impl LedgerEntry {
     }
 }
 
+/// The person who changes or opens keys, and records it in a chain of their own.
+#[derive(Clone, Copy)]
+pub struct LedgerSigner<'k> {
+    pub key: &'k SigningKey,
+    /// Keys that signed the chain earlier.
+    pub earlier_keys: &'k [VerifyKey],
+    /// Name of the chain's writer.
+    pub writer: &'k str,
+}
+
 /// The chain of one account and writer.
 pub struct Ledger<'p> {
-    place: &'p WritableVault,
-    key: &'p SigningKey,
+    pub(crate) place: &'p WritableVault,
+    signer: LedgerSigner<'p>,
     pub(crate) account: String,
-    writer: String,
+    /// The time of this run's lines.
+    pub(crate) now: UnixNanos,
     /// Keys whose signatures count: the present and earlier ones.
     keys: Vec<VerifyKey>,
     head: Option<LedgerHead>,
@@ -124,18 +135,18 @@ impl Rng for FixedRng {
 }
 
 impl<'p> Ledger<'p> {
-    /// Reads the chain's state from the objects signed by `key`, or by a key of `earlier_keys`. Other objects under the
-    /// writer's name are ignored.
+    /// Reads the chain's state from the objects signed by the signer's keys. Other objects under the writer's name are
+    /// ignored.
     ///
     /// # Errors
     /// The store fails, or this is not a chain of erasures, key copies or openings.
     pub async fn read(
         place: &'p WritableVault,
-        key: &'p SigningKey,
-        earlier_keys: &[VerifyKey],
+        signer: LedgerSigner<'p>,
         account: &str,
-        writer: &str,
+        now: UnixNanos,
     ) -> Result<Self, ReadError> {
+        let writer = signer.writer;
         if writer.is_empty() || account_segment(writer) != writer {
             return Err(ReadError::new(format!(
                 "{writer:?} is not a valid writer name: use only letters, digits, `.`, `_` and `-`"
@@ -143,10 +154,10 @@ impl<'p> Ledger<'p> {
         }
         let mut ledger = Self {
             place,
-            key,
+            signer,
             account: account.to_owned(),
-            writer: writer.to_owned(),
-            keys: [std::slice::from_ref(key.public()), earlier_keys].concat(),
+            now,
+            keys: [std::slice::from_ref(signer.key.public()), signer.earlier_keys].concat(),
             head: None,
             epochs: 0,
             executed_nonces: BTreeSet::new(),
@@ -216,7 +227,8 @@ impl<'p> Ledger<'p> {
         let signature = self.fetch_if_present(&format!("{name}{SIGNATURE_SUFFIX}")).await?;
         let digest: Option<ChainDigest> = bytes.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok());
         let digest = digest.filter(|digest| {
-            (&*digest.account, &*digest.writer, &*digest.epoch, digest.n) == (&*self.account, &*self.writer, epoch, n)
+            (&*digest.account, &*digest.writer, &*digest.epoch, digest.n)
+                == (&*self.account, self.signer.writer, epoch, n)
         });
         let is_signed = match (&bytes, &signature) {
             (Some(bytes), Some(signature)) => self.keys.iter().any(|key| key.is_signed(bytes, signature)),
@@ -291,12 +303,12 @@ impl<'p> Ledger<'p> {
         ReadError::new(format!(
             "the chain of the writer {} does not record erasures, key copies or openings ({defect}): choose another \
              --writer, or give --earlier-key with the key that signed it earlier",
-            self.writer
+            self.signer.writer
         ))
     }
 
     fn empty_epoch(&self, name: &str) -> LedgerEpoch {
-        let names = ObjectNames::new(self.place.vault.prefix(), &self.writer, name);
+        let names = ObjectNames::new(self.place.vault.prefix(), self.signer.writer, name);
         LedgerEpoch { names, tree: Frontier::default(), begun: None }
     }
 
@@ -304,8 +316,8 @@ impl<'p> Ledger<'p> {
     /// can't be predicted, so no one else can take it in advance.
     fn new_epoch(&self, attempt: u64) -> LedgerEpoch {
         let last_digest = self.head.as_ref().map_or("", |head| head.link.sha256.as_str());
-        let parts = ["erase", self.account.as_str(), self.writer.as_str(), last_digest, &attempt.to_string()];
-        let seed = Sha256::digest(self.key.sign(&Sha256::digest_list(parts)));
+        let parts = ["erase", self.account.as_str(), self.signer.writer, last_digest, &attempt.to_string()];
+        let seed = Sha256::digest(self.signer.key.sign(&Sha256::digest_list(parts)));
         let name = object_names::new_epoch(UnixNanos((self.epochs + 1) * 1_000_000), &FixedRng(seed));
         self.empty_epoch(&name)
     }
@@ -332,14 +344,13 @@ impl<'p> Ledger<'p> {
         &self,
         request: &R,
         entry: &LedgerEntry,
-        now: UnixNanos,
     ) -> Result<bool, ReadError> {
         // in an open epoch the next line ends an erasure, and needs no valid request
         let attempts = if self.open_epoch.is_some() { 0 } else { MAX_NAME_ATTEMPTS };
         for attempt in 0..attempts {
             let epoch = self.new_epoch(attempt);
             if self.fetch_if_present(&epoch.names.digest(&self.account, 0)).await?.is_none() {
-                let stored = self.find_stored_lines(&epoch, 0, entry, now).await?;
+                let stored = self.find_stored_lines(&epoch, 0, entry).await?;
                 return Ok(stored.newest.is_some_and(|(time, _)| is_valid_at(request, &time)));
             }
         }
@@ -353,14 +364,14 @@ impl<'p> Ledger<'p> {
 
     /// The report of a digest and of whose runs were erased, signed by the chain's key.
     pub fn report(&self, digest: &[u8], signature: &[u8], runs: &ErasedRuns) -> ErasureReport {
-        ErasureReport::new(digest, signature, runs, self.key)
+        ErasureReport::new(digest, signature, runs, self.signer.key)
     }
 
     /// The name of a digest or signature of the last epoch that is not locked although the store supports locks; `None`
     /// if all are locked, or the store is a folder.
     pub async fn find_unlocked_object(&self) -> Result<Option<String>, ReadError> {
         let Some(LedgerHead { link, .. }) = &self.head else { return Ok(None) };
-        let folder = format!("chain/{}/{}/{}/", account_segment(&self.account), self.writer, link.epoch);
+        let folder = format!("chain/{}/{}/{}/", account_segment(&self.account), self.signer.writer, link.epoch);
         let versions = self.place.vault.list_all_versions(ObjectKind::Chain, &folder).await?;
         for version in versions.unwrap_or_default() {
             let state = self.place.vault.fetch_lock(ObjectKind::Chain, &version).await?;
@@ -386,8 +397,8 @@ impl<'p> Ledger<'p> {
     ///
     /// # Errors
     /// As [`Self::append`], or the line is not stored any more.
-    pub async fn finish_begun(&mut self, entry: LedgerEntry, now: UnixNanos) -> Result<(), ReadError> {
-        self.append_line(entry, now, false).await
+    pub async fn finish_begun(&mut self, entry: LedgerEntry) -> Result<(), ReadError> {
+        self.append_line(entry, false).await
     }
 
     /// Writes the next line and its digest; [`ErasureState::Done`], copies and openings end the epoch. If another
@@ -395,14 +406,14 @@ impl<'p> Ledger<'p> {
     ///
     /// # Errors
     /// The store fails, or another run is active.
-    pub async fn append(&mut self, entry: LedgerEntry, now: UnixNanos) -> Result<(), ReadError> {
-        self.append_line(entry, now, true).await
+    pub async fn append(&mut self, entry: LedgerEntry) -> Result<(), ReadError> {
+        self.append_line(entry, true).await
     }
 
     /// `may_begin`: whether a line may be written that no earlier run stored.
-    async fn append_line(&mut self, entry: LedgerEntry, now: UnixNanos, may_begin: bool) -> Result<(), ReadError> {
+    async fn append_line(&mut self, entry: LedgerEntry, may_begin: bool) -> Result<(), ReadError> {
         if let Some(epoch) = self.open_epoch.take() {
-            if self.write_line(&epoch, entry, now, may_begin).await? {
+            if self.write_line(&epoch, entry, may_begin).await? {
                 return Ok(());
             }
             let name = epoch.names.digest(&self.account, epoch.tree.size());
@@ -420,10 +431,10 @@ impl<'p> Ledger<'p> {
                     return Err(busy_error());
                 }
                 Some(_) => {}
-                None if self.write_line(&epoch, entry.clone(), now, may_begin).await? => return Ok(()),
+                None if self.write_line(&epoch, entry.clone(), may_begin).await? => return Ok(()),
                 None => {
                     // another run's line may have another day in its name, and its digest may follow
-                    let stored = self.find_stored_lines(&epoch, 0, &entry, now).await?;
+                    let stored = self.find_stored_lines(&epoch, 0, &entry).await?;
                     if stored.has_other_lines || stored.expected > 1 {
                         return Err(busy_error());
                     }
@@ -432,7 +443,7 @@ impl<'p> Ledger<'p> {
         }
         Err(ReadError::new(format!(
             "every name that the writer {} could use next is occupied: choose another --writer",
-            self.writer
+            self.signer.writer
         )))
     }
 
@@ -441,21 +452,20 @@ impl<'p> Ledger<'p> {
         &mut self,
         epoch: &LedgerEpoch,
         entry: LedgerEntry,
-        now: UnixNanos,
         may_begin: bool,
     ) -> Result<bool, ReadError> {
         let (is_last, is_opening) = (entry.is_last(), matches!(entry, LedgerEntry::Opening(_)));
         let (n, mut tree) = (epoch.tree.size(), epoch.tree.clone());
-        let index = self.ensure_index_object(epoch, n, entry, now, may_begin).await?;
+        let index = self.ensure_index_object(epoch, n, entry, may_begin).await?;
         let (row, text) = self.parse_line(&index.bytes)?;
         tree.push(leaf_hash(text.as_bytes()));
-        let digest = self.build_digest(epoch, n, &tree, &index, &row.tail.ts, is_last);
+        let digest = self.build_digest(epoch, &tree, &index, &row.tail.ts, is_last);
         let bytes = Bytes::from(serde_json::to_vec(&digest).unwrap_or_default()); // strings and numbers: can't fail
         let name = epoch.names.digest(&self.account, n);
-        let signature = Bytes::copy_from_slice(&self.key.sign(&bytes));
+        let signature = Bytes::copy_from_slice(&self.signer.key.sign(&bytes));
         // the signature comes first, so that no digest is without one
         for (object, bytes) in [(format!("{name}{SIGNATURE_SUFFIX}"), signature), (name.clone(), bytes.clone())] {
-            match self.ensure_object(ObjectKind::Chain, &object, bytes, now).await? {
+            match self.ensure_object(ObjectKind::Chain, &object, bytes).await? {
                 Some(PutOutcome::Exists) if is_opening && object == name => return Err(recorded_twice_error()),
                 Some(_) => {}
                 None if self.read_signed_digest(&name, epoch.names.epoch(), n).await?.is_some() => {
@@ -479,10 +489,9 @@ impl<'p> Ledger<'p> {
         epoch: &LedgerEpoch,
         n: u64,
         entry: LedgerEntry,
-        now: UnixNanos,
         may_begin: bool,
     ) -> Result<IndexObject, ReadError> {
-        let stored = self.find_stored_lines(epoch, n, &entry, now).await?;
+        let stored = self.find_stored_lines(epoch, n, &entry).await?;
         if let Some((_, object)) = stored.newest {
             return Ok(object);
         }
@@ -493,14 +502,14 @@ impl<'p> Ledger<'p> {
         if !may_begin {
             return Err(ReadError::new("the request expired, and the line of the killed run is not usable"));
         }
-        let ts = rfc3339(now);
+        let ts = rfc3339(self.now);
         let mut line = self.encode_row(epoch, n, &entry, &ts, None);
         line.push(b'\n');
         let bytes = zstd::bulk::compress(&line, COMPRESSION_LEVEL)
             .map(Bytes::from)
             .map_err(|_| ReadError::new("a line can't be compressed"))?;
         let name = epoch.names.index(&self.account, ts.get(..10).unwrap_or_default(), n);
-        match self.ensure_object(ObjectKind::Index, &name, bytes.clone(), now).await? {
+        match self.ensure_object(ObjectKind::Index, &name, bytes.clone()).await? {
             Some(_) => Ok(IndexObject { name, bytes }),
             None => Err(busy_error()),
         }
@@ -512,10 +521,9 @@ impl<'p> Ledger<'p> {
         epoch: &LedgerEpoch,
         n: u64,
         entry: &LedgerEntry,
-        now: UnixNanos,
     ) -> Result<StoredLines, ReadError> {
         let folder = format!("index/v1/account={}/", account_segment(&self.account));
-        let file = format!("/{}-{}-{n:010}.ndjson.zst", self.writer, epoch.names.epoch());
+        let file = format!("/{}-{}-{n:010}.ndjson.zst", self.signer.writer, epoch.names.epoch());
         let names = self.place.vault.list(ObjectKind::Index, &folder).await?;
         let mut stored = StoredLines::default();
         for name in names.into_iter().filter(|name| name.ends_with(&file)) {
@@ -523,7 +531,7 @@ impl<'p> Ledger<'p> {
             let Ok((row, text)) = self.parse_line(&bytes) else { continue };
             // the line is not signed yet, so it counts as an earlier run's only if this run would write the same line
             let expected = self.encode_row(epoch, n, entry, &row.tail.ts, row.tail.erasure.as_deref());
-            if text.as_bytes() != expected || row.tail.ts > rfc3339(now.plus(MAX_CLOCK_SKEW)) {
+            if text.as_bytes() != expected || row.tail.ts > rfc3339(self.now.plus(MAX_CLOCK_SKEW)) {
                 stored.has_other_lines = true;
                 continue;
             }
@@ -570,7 +578,7 @@ impl<'p> Ledger<'p> {
             tenant: UNATTRIBUTED.to_owned(),
             call: "other".to_owned(),
             status: "ok".to_owned(),
-            writer: self.writer.clone(),
+            writer: self.signer.writer.to_owned(),
             epoch: epoch.names.epoch().to_string(),
             ..fields
         };
@@ -578,25 +586,25 @@ impl<'p> Ledger<'p> {
         serde_json::to_vec(&row).unwrap_or_default() // strings and numbers: can't fail
     }
 
-    /// Digest number `n`, derived only from its line and the previous digest.
+    /// The digest of the last leaf, derived only from its line and the previous digest.
     fn build_digest(
         &self,
         epoch: &LedgerEpoch,
-        n: u64,
         tree: &Frontier,
         index: &IndexObject,
         ts: &str,
         is_last: bool,
     ) -> ChainDigest {
         let epoch_name = epoch.names.epoch().to_string();
-        let origin = checkpoint_origin(self.key.public().name(), &self.account, &self.writer, &epoch_name);
+        let origin = checkpoint_origin(self.signer.key.public().name(), &self.account, self.signer.writer, &epoch_name);
         let (size, root) = (tree.size(), tree.root());
+        let n = size.saturating_sub(1);
         let prev = self.head.as_ref().map(|head| head.link.clone());
         let start = self.head.as_ref().map_or_else(|| ts.to_owned(), |head| head.end.clone());
         ChainDigest {
             v: VERSION,
             account: self.account.clone(),
-            writer: self.writer.clone(),
+            writer: self.signer.writer.to_owned(),
             epoch: epoch_name,
             n,
             // time must not go back even if the clock did
@@ -620,23 +628,17 @@ impl<'p> Ledger<'p> {
             last: is_last,
             recovered: false,
             made_by: None,
-            note: self.key.sign_note(&Checkpoint { origin, size, root }.text()),
+            note: self.signer.key.sign_note(&Checkpoint { origin, size, root }.text()),
         }
     }
 
     /// Writes an object, unless it exists; `None` if an object with this name has other bytes.
-    async fn ensure_object(
-        &self,
-        kind: ObjectKind,
-        name: &str,
-        bytes: Bytes,
-        now: UnixNanos,
-    ) -> Result<Option<PutOutcome>, ReadError> {
+    async fn ensure_object(&self, kind: ObjectKind, name: &str, bytes: Bytes) -> Result<Option<PutOutcome>, ReadError> {
         let to_error = |error: StoreError| ReadError::from_object_error(name, &error);
         // read first, because not every store honours the condition of a put
         let stored = match self.place.vault.try_fetch(kind, name).await {
             Ok(stored) => stored,
-            Err(StoreError::Missing) => match self.place.store.put_once(kind, name, bytes.clone(), now).await {
+            Err(StoreError::Missing) => match self.place.store.put_once(kind, name, bytes.clone(), self.now).await {
                 Ok(PutOutcome::Written) => return Ok(Some(PutOutcome::Written)),
                 Ok(PutOutcome::Exists) => self.place.vault.try_fetch(kind, name).await.map_err(to_error)?,
                 Err(StoreError::Differs) => return Ok(None),

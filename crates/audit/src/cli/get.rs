@@ -62,12 +62,12 @@ pub(super) fn run_get(options: &GetArgs) -> Result<ExitStatus, CommandError> {
         let result = match uri {
             Some(uri) => {
                 let reference = ContentReference { uri: uri.clone(), range: range.clone() };
-                get(&vault, &mut opener, &reference, &mut text).await
+                get(&mut opener, &reference, &mut text).await
             }
             None => {
                 let (account, trace, span) = (account.clone(), trace.clone(), span.clone());
                 let query = IndexQuery { account, trace, span, ..IndexQuery::default() };
-                get_lines(&vault, &mut opener, &LineSelection { query, leaf, keys }, &mut text).await
+                get_lines(&mut opener, &LineSelection { query, leaf, keys }, &mut text).await
             }
         };
         // Print what could be opened before reporting other errors.

@@ -6,19 +6,18 @@
 use std::collections::BTreeSet;
 
 use crate::error::ReadError;
-use crate::folders::{SessionFolder, is_copy_of, parse_key_name};
+use crate::folders::{is_copy_of, parse_key_name};
 use crate::hold::check_no_hold_note;
 use crate::ledger::{Ledger, LedgerEntry};
 use crate::signed_request::{check_validity, open};
 use crate::writable_vault::WritableVault;
-use kernel::clock::UnixNanos;
 use vault::chain::note::VerifyKey;
-use vault::index_row::{ErasureRecord, ErasureState, ShreddedKey};
+use vault::index_row::{ErasureRecord, ErasureState};
 use vault::object_names::account_segment;
-use vault::store::ObjectKind;
+use vault::store::{ErasePredicate, ObjectKind};
 
 use super::request::ErasureRequest;
-use super::resolve::{TargetQuery, find_held_objects, is_other_key, list_objects_to_destroy, search_sessions};
+use super::resolve::{KeyTargets, TargetQuery, search_sessions};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErasureOutcome {
@@ -37,15 +36,13 @@ pub struct ErasureOutcome {
 /// The request is invalid, a session is under hold, or the store fails. After a failure, another call completes the
 /// erasure.
 pub async fn execute_request(
-    place: &WritableVault,
     ledger: &mut Ledger<'_>,
     signed_request: &str,
     erasers: &[VerifyKey],
     store: &str,
-    now: UnixNanos,
 ) -> Result<ErasureOutcome, ReadError> {
     let (request, signers) = open(signed_request, erasers).map_err(request_error)?;
-    let keys = check_request(place, ledger, &request, store)?;
+    let targets = check_request(ledger, &request, store)?;
     let resumed = match ledger.begun_erasure() {
         Some(begun) if begun.nonce == request.nonce => true,
         Some(begun) => {
@@ -60,27 +57,30 @@ pub async fn execute_request(
         request: Some(signed_request.to_owned()),
         ..build_erasure(&request, &signers, ErasureState::Begun)
     });
-    let expired = check_validity(&request, now).err();
+    let expired = check_validity(&request, ledger.now).err();
     let is_expired = expired.is_some();
     if !resumed {
         if let Some(why) = expired
-            && !ledger.has_begun_in_time(&request, &begun, now).await?
+            && !ledger.has_begun_in_time(&request, &begun).await?
         {
             return Err(request_error(why));
         }
-        check_user_sessions(place, &request).await?;
+        check_user_sessions(ledger.place, &request).await?;
     }
-    check_no_holds(place, &request, &keys).await?;
+    check_no_holds(ledger.place, &targets).await?;
     if !resumed {
         match is_expired {
-            false => ledger.append(begun, now).await?,
-            true => ledger.finish_begun(begun, now).await?,
+            false => ledger.append(begun).await?,
+            true => ledger.finish_begun(begun).await?,
         }
     }
-    let objects = destroy_keys(place, ledger, &request, &signers, &keys, now).await?;
+    let objects = destroy_keys(ledger, &targets, build_erasure(&request, &signers, ErasureState::Done)).await;
+    let objects = objects.map_err(|error| {
+        error.map_message(|why| format!("{why}\nthe erasure has begun but is not finished: run the command again"))
+    })?;
     // the erasure is done, even if the remaining keys can't be listed now
-    let remaining_keys = count_other_keys(place, &request, &keys).await.unwrap_or_default();
-    Ok(ErasureOutcome { keys: keys.len(), objects, resumed, remaining_keys })
+    let remaining_keys = count_other_keys(ledger.place, &targets).await.unwrap_or_default();
+    Ok(ErasureOutcome { keys: targets.keys.len(), objects, resumed, remaining_keys })
 }
 
 fn request_error(error: ReadError) -> ReadError {
@@ -88,16 +88,12 @@ fn request_error(error: ReadError) -> ReadError {
 }
 
 /// Counts the keys in the request's sessions that the request does not name.
-async fn count_other_keys(
-    place: &WritableVault,
-    request: &ErasureRequest,
-    keys: &BTreeSet<ShreddedKey>,
-) -> Result<usize, ReadError> {
+async fn count_other_keys(place: &WritableVault, targets: &KeyTargets<'_>) -> Result<usize, ReadError> {
     let mut other_keys = BTreeSet::new();
-    for session in &request.sessions {
-        let folder = format!("keys/{}/{session}/", account_segment(&request.account));
-        let names = place.vault.list(ObjectKind::Key, &folder).await?;
-        other_keys.extend(names.iter().filter_map(|name| parse_key_name(name)).filter(|key| !keys.contains(key)));
+    for folder in &targets.folders {
+        let names = place.vault.list(ObjectKind::Key, &targets.key_folder(folder)).await?;
+        let keys = names.iter().filter_map(|name| parse_key_name(name));
+        other_keys.extend(keys.filter(|key| !targets.keys.contains(key)));
     }
     Ok(other_keys.len())
 }
@@ -122,27 +118,20 @@ async fn check_user_sessions(place: &WritableVault, request: &ErasureRequest) ->
 /// Completes an erasure that an earlier run had begun, from the request in its announcement; the signatures are checked
 /// again. `None` if no erasure is unfinished.
 pub async fn resume_erasure(
-    place: &WritableVault,
     ledger: &mut Ledger<'_>,
     erasers: &[VerifyKey],
     store: &str,
-    now: UnixNanos,
 ) -> Result<Option<ErasureOutcome>, ReadError> {
     let Some(begun) = ledger.begun_erasure() else { return Ok(None) };
     let signed_request = begun
         .request
         .clone()
         .ok_or_else(|| ReadError::new("the line that announces the erasure contains no request"))?;
-    execute_request(place, ledger, &signed_request, erasers, store, now).await.map(Some)
+    execute_request(ledger, &signed_request, erasers, store).await.map(Some)
 }
 
-/// Checks that a request is for this vault and was not executed yet; returns the request's keys.
-fn check_request(
-    place: &WritableVault,
-    ledger: &Ledger<'_>,
-    request: &ErasureRequest,
-    store: &str,
-) -> Result<BTreeSet<ShreddedKey>, ReadError> {
+/// Checks that a request is for this vault and was not executed yet; returns what it would destroy.
+fn check_request<'p>(ledger: &Ledger<'p>, request: &ErasureRequest, store: &str) -> Result<KeyTargets<'p>, ReadError> {
     if request.store != store {
         return Err(ReadError::new(format!(
             "the request was made for another vault, {}: check --store",
@@ -152,30 +141,22 @@ fn check_request(
     if ledger.is_done(&request.nonce) {
         return Err(ReadError::new("the request was already executed, as the chain records"));
     }
-    let account_prefix = place.vault.full_name(&format!("keys/{}/", account_segment(&request.account)));
+    let account_prefix = ledger.place.vault.full_name(&format!("keys/{}/", account_segment(&request.account)));
     // `check_fields` used the vault's prefix that the request states; this checks the prefix of the opened vault
     if !request.keys.iter().all(|key| key.folder.starts_with(&account_prefix)) {
         return Err(ReadError::new("the request names keys of another vault, or of another account"));
     }
-    Ok(request.keys.iter().cloned().collect())
-}
-
-fn session_folders(request: &ErasureRequest) -> BTreeSet<SessionFolder> {
     let split_path = |path: &String| path.split_once('/').map(|(tenant, id)| (tenant.to_owned(), id.to_owned()));
-    request.sessions.iter().filter_map(split_path).collect()
+    let folders = request.sessions.iter().filter_map(split_path).collect();
+    Ok(KeyTargets::new(ledger.place, &request.account, folders, request.keys.iter().cloned().collect()))
 }
 
 /// Fails if a session or a key is under legal hold.
-async fn check_no_holds(
-    place: &WritableVault,
-    request: &ErasureRequest,
-    keys: &BTreeSet<ShreddedKey>,
-) -> Result<(), ReadError> {
-    let (account, folders) = (account_segment(&request.account), session_folders(request));
-    for folder in &folders {
-        check_no_hold_note(&place.vault, &account, folder).await?;
+async fn check_no_holds(place: &WritableVault, targets: &KeyTargets<'_>) -> Result<(), ReadError> {
+    for folder in &targets.folders {
+        check_no_hold_note(&place.vault, &targets.account, folder).await?;
     }
-    let held = find_held_objects(place, &account, &folders, keys).await?;
+    let held = targets.find_held_objects().await?;
     match held.first() {
         None => Ok(()),
         Some(first) => Err(ReadError::new(format!(
@@ -201,51 +182,36 @@ fn build_erasure(request: &ErasureRequest, signers: &[String], state: ErasureSta
 
 /// Destroys the keys, checks that none remains, and records the result. Returns the number of destroyed objects.
 async fn destroy_keys(
-    place: &WritableVault,
     ledger: &mut Ledger<'_>,
-    request: &ErasureRequest,
-    signers: &[String],
-    keys: &BTreeSet<ShreddedKey>,
-    now: UnixNanos,
+    targets: &KeyTargets<'_>,
+    done: ErasureRecord,
 ) -> Result<u64, ReadError> {
-    let add_retry_hint = |error: ReadError| {
-        error.map_message(|why| format!("{why}\nthe erasure has begun but is not finished: run the command again"))
+    let (place, account) = (ledger.place, &*targets.account);
+    let destroy = async |prefix: &str, is_target: &ErasePredicate<'_>| {
+        let destroyed = place.eraser.destroy(prefix, is_target).await;
+        destroyed.map_err(|error| ReadError::from_object_error(prefix, &error))
     };
-    let (account, folders) = (account_segment(&request.account), session_folders(request));
     // a copy of a key in another folder of its session, or under another name, opens the same content
-    let list_targets = async || list_objects_to_destroy(place, &account, &folders, keys).await.map_err(add_retry_hint);
-    let targets: BTreeSet<String> = list_targets().await?.into_iter().collect();
+    let objects: BTreeSet<String> = targets.list_objects().await?.into_iter().collect();
     let mut destroyed = 0;
     let account_prefix = place.vault.full_name(&format!("keys/{account}/"));
-    for key in keys {
+    for key in &targets.keys {
         let stem = format!("{}{}", key.folder, key.id);
         // a hold may have been set since `check_no_holds`
         let mut parts = key.folder.strip_prefix(&account_prefix).unwrap_or_default().split('/').map(str::to_owned);
         if let Some(folder) = parts.next().zip(parts.next()) {
-            check_no_hold_note(&place.vault, &account, &folder).await.map_err(add_retry_hint)?;
+            check_no_hold_note(&place.vault, account, &folder).await?;
         }
-        let is_target = |name: &str| is_copy_of(name, &stem);
-        destroyed += place
-            .eraser
-            .destroy(&stem, &is_target)
-            .await
-            .map_err(|error| add_retry_hint(ReadError::from_object_error(&stem, &error)))?;
+        destroyed += destroy(&stem, &|name| is_copy_of(name, &stem)).await?;
     }
-    let ids: BTreeSet<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-    for folder in &folders {
-        check_no_hold_note(&place.vault, &account, folder).await.map_err(add_retry_hint)?;
-        let session_prefix = format!("{account_prefix}{}/{}/", folder.0, folder.1);
-        let is_target = |name: &str| !is_other_key(place, name, &ids) || targets.contains(name);
-        destroyed += place
-            .eraser
-            .destroy(&session_prefix, &is_target)
-            .await
-            .map_err(|error| add_retry_hint(ReadError::from_object_error(&session_prefix, &error)))?;
+    for folder in &targets.folders {
+        check_no_hold_note(&place.vault, account, folder).await?;
+        let is_target = |name: &str| !targets.is_other_key(name) || objects.contains(name);
+        destroyed += destroy(&place.vault.full_name(&targets.key_folder(folder)), &is_target).await?;
     }
-    if let Some(name) = list_targets().await?.first() {
-        return Err(add_retry_hint(ReadError::new(format!("{name} was written again during the erasure"))));
+    if let Some(name) = targets.list_objects().await?.first() {
+        return Err(ReadError::new(format!("{name} was written again during the erasure")));
     }
-    let done = ErasureRecord { destroyed: Some(destroyed), ..build_erasure(request, signers, ErasureState::Done) };
-    ledger.append(LedgerEntry::Erasure(done), now).await.map_err(add_retry_hint)?;
+    ledger.append(LedgerEntry::Erasure(ErasureRecord { destroyed: Some(destroyed), ..done })).await?;
     Ok(destroyed)
 }

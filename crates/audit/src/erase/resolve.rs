@@ -60,26 +60,26 @@ pub async fn resolve_target(place: &WritableVault, query: &TargetQuery) -> Resul
     let matched = find_sessions(place, query).await?;
     let excluded = matched.excluded();
     let MatchedSessions { account, folders, .. } = matched;
-    let segment = account_segment(&account);
     let stored_keys = list_stored_keys(place, &account).await?.into_iter();
     let keys: BTreeSet<ShreddedKey> =
         stored_keys.filter(|(folder, _)| folders.contains(folder)).filter_map(|(_, key)| key).collect();
+    let targets = KeyTargets::new(place, &account, folders, keys);
     // a copy that someone stored under a non-standard name must be erased too
-    if keys.is_empty() && list_objects_to_destroy(place, &segment, &folders, &keys).await?.is_empty() {
+    if targets.keys.is_empty() && targets.list_objects().await?.is_empty() {
         return Err(ReadError::new(
             "no key object of this target is in the store: it has no content, was erased before, or its keys are in \
              another bucket (--keys)",
         ));
     }
-    if keys.len() > MAX_KEYS {
+    if targets.keys.len() > MAX_KEYS {
         return Err(ReadError::new(format!(
             "{} keys are too many for one request: make one request for each session",
-            keys.len()
+            targets.keys.len()
         )));
     }
-    let holds = find_held_objects(place, &segment, &folders, &keys).await?;
-    let sessions = folders.iter().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
-    Ok(ResolvedTarget { account, sessions, keys: keys.into_iter().collect(), holds, excluded })
+    let holds = targets.find_held_objects().await?;
+    let sessions = targets.folders.iter().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
+    Ok(ResolvedTarget { account, sessions, keys: targets.keys.into_iter().collect(), holds, excluded })
 }
 
 /// Names of key objects, including those with only older versions, because old versions can still be read.
@@ -344,59 +344,77 @@ pub(crate) async fn find_sessions(place: &WritableVault, query: &TargetQuery) ->
     find_all_sessions(place, query).await?.require_user_sessions(query)
 }
 
-/// Objects of these sessions that are under legal hold.
-pub(super) async fn find_held_objects(
-    place: &WritableVault,
-    account: &str,
-    folders: &BTreeSet<SessionFolder>,
-    keys: &BTreeSet<ShreddedKey>,
-) -> Result<Vec<String>, ReadError> {
-    let key_objects = list_objects_to_destroy(place, account, folders, keys).await?.into_iter();
-    let mut objects = key_objects.map(|name| (ObjectKind::Key, name)).collect::<Vec<_>>();
-    for (tenant, session) in folders {
-        let names = place.vault.list(ObjectKind::Payload, &format!("{account}/{tenant}/{session}/")).await?;
-        objects.extend(names.into_iter().map(|name| (ObjectKind::Payload, name)));
+/// Sessions of an account, and those of their keys that are to be destroyed.
+pub(super) struct KeyTargets<'t> {
+    place: &'t WritableVault,
+    /// The account, as in object names.
+    pub(super) account: String,
+    pub(super) folders: BTreeSet<SessionFolder>,
+    pub(super) keys: BTreeSet<ShreddedKey>,
+    ids: BTreeSet<String>,
+}
+
+impl<'t> KeyTargets<'t> {
+    pub(super) fn new(
+        place: &'t WritableVault,
+        account: &str,
+        folders: BTreeSet<SessionFolder>,
+        keys: BTreeSet<ShreddedKey>,
+    ) -> Self {
+        let ids = keys.iter().map(|key| key.id.clone()).collect();
+        Self { place, account: account_segment(account), folders, keys, ids }
     }
-    let queries = stream::iter(objects).map(async |(kind, name)| {
-        let is_on_hold =
-            place.eraser.is_on_hold(kind, &name).await.map_err(|error| ReadError::from_object_error(&name, &error))?;
-        Ok::<_, ReadError>(is_on_hold.then_some(name))
-    });
-    let mut names: Vec<String> =
-        queries.buffered(CONCURRENT_QUERIES).try_filter_map(async |name| Ok(name)).try_collect().await?;
-    names.sort_unstable();
-    Ok(names)
-}
 
-/// Whether a gateway may have stored this object as a key other than those with `ids`: later content is sealed to it.
-pub(super) fn is_other_key(place: &WritableVault, name: &str, ids: &BTreeSet<&str>) -> bool {
-    let has_key_name = place.vault.relative_name(name).is_some_and(is_key_name);
-    has_key_name && parse_key_name(name).is_some_and(|key| !ids.contains(key.id.as_str()))
-}
+    /// The folder of a session's keys, without the vault's prefix.
+    pub(super) fn key_folder(&self, (tenant, session): &SessionFolder) -> String {
+        format!("keys/{}/{tenant}/{session}/", self.account)
+    }
 
-/// Names of all objects below these sessions that must be destroyed with these keys, including those with only older
-/// versions and those with unusual names, which may be copies. Of other keys, only those with equal bytes are included.
-pub(super) async fn list_objects_to_destroy(
-    place: &WritableVault,
-    account: &str,
-    folders: &BTreeSet<SessionFolder>,
-    keys: &BTreeSet<ShreddedKey>,
-) -> Result<Vec<String>, ReadError> {
-    let ids: BTreeSet<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-    let (mut targets, mut others) = (Vec::new(), Vec::new());
-    for (tenant, session) in folders {
-        for name in list_key_names(place, &format!("keys/{account}/{tenant}/{session}/")).await? {
-            if is_other_key(place, &name, &ids) { others.push(name) } else { targets.push(name) }
+    /// Objects of the sessions that are under legal hold.
+    pub(super) async fn find_held_objects(&self) -> Result<Vec<String>, ReadError> {
+        let key_objects = self.list_objects().await?.into_iter();
+        let mut objects = key_objects.map(|name| (ObjectKind::Key, name)).collect::<Vec<_>>();
+        for (tenant, session) in &self.folders {
+            let folder = format!("{}/{tenant}/{session}/", self.account);
+            let names = self.place.vault.list(ObjectKind::Payload, &folder).await?;
+            objects.extend(names.into_iter().map(|name| (ObjectKind::Payload, name)));
         }
+        let queries = stream::iter(objects).map(async |(kind, name)| {
+            let is_on_hold = self.place.eraser.is_on_hold(kind, &name).await;
+            let is_on_hold = is_on_hold.map_err(|error| ReadError::from_object_error(&name, &error))?;
+            Ok::<_, ReadError>(is_on_hold.then_some(name))
+        });
+        let mut names: Vec<String> =
+            queries.buffered(CONCURRENT_QUERIES).try_filter_map(async |name| Ok(name)).try_collect().await?;
+        names.sort_unstable();
+        Ok(names)
     }
-    if others.is_empty() {
-        return Ok(targets);
+
+    /// Whether a gateway may have stored this object as a key other than the targets: later content is sealed to it.
+    pub(super) fn is_other_key(&self, name: &str) -> bool {
+        let has_key_name = self.place.vault.relative_name(name).is_some_and(is_key_name);
+        has_key_name && parse_key_name(name).is_some_and(|key| !self.ids.contains(&key.id))
     }
-    let target_hashes = hash_objects(place, &targets).await?;
-    let mut copies = hash_objects(place, &others).await?;
-    copies.retain(|(_, sha256)| target_hashes.iter().any(|(_, target)| target == sha256));
-    targets.extend(copies.into_iter().map(|(name, _)| name));
-    Ok(targets)
+
+    /// Names of all objects below the sessions that must be destroyed with the keys, including those with only older
+    /// versions and those with unusual names, which may be copies. Of other keys, only those with equal bytes are
+    /// included.
+    pub(super) async fn list_objects(&self) -> Result<Vec<String>, ReadError> {
+        let (mut targets, mut others) = (Vec::new(), Vec::new());
+        for folder in &self.folders {
+            for name in list_key_names(self.place, &self.key_folder(folder)).await? {
+                if self.is_other_key(&name) { others.push(name) } else { targets.push(name) }
+            }
+        }
+        if others.is_empty() {
+            return Ok(targets);
+        }
+        let target_hashes = hash_objects(self.place, &targets).await?;
+        let mut copies = hash_objects(self.place, &others).await?;
+        copies.retain(|(_, sha256)| target_hashes.iter().any(|(_, target)| target == sha256));
+        targets.extend(copies.into_iter().map(|(name, _)| name));
+        Ok(targets)
+    }
 }
 
 /// Names and SHA-256 of key objects; omits objects that are missing, archived, or too large for a key.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::request::{ContentTarget, ErasureRequest};
 use super::resolve::{find_sessions, find_sessions_with_unsigned};
 use super::{Ledger, TargetQuery, WritableVault, execute_request, resolve_target, resume_erasure};
-use crate::ledger::LedgerEntry;
+use crate::ledger::{LedgerEntry, LedgerSigner};
 use crate::read::{FragmentOpener, IndexQuery, ReadError, ReplayFilter, find_signed, replay};
 use crate::signed_request::{SignedRequest as _, open, sign};
 use crate::testing::site::{Altered, Memory, Site, assert_said, text_of};
@@ -133,8 +133,12 @@ impl Desk {
         self.people.iter().take(2).map(|person| person.public().clone()).collect()
     }
 
-    async fn ledger(&self) -> Result<Ledger<'_>, ReadError> {
-        Ledger::read(&self.place, &self.chain, &self.before, "default", "eraser").await
+    fn signer<'d>(&'d self, writer: &'d str) -> LedgerSigner<'d> {
+        LedgerSigner { key: &self.chain, earlier_keys: &self.before, writer }
+    }
+
+    async fn ledger(&self, site: &Site) -> Result<Ledger<'_>, ReadError> {
+        Ledger::read(&self.place, self.signer("eraser"), "default", site.clock.now()).await
     }
 
     pub(crate) async fn request(&self, site: &Site, what: ContentTarget) -> ErasureRequest {
@@ -170,8 +174,8 @@ impl Desk {
     }
 
     pub(crate) async fn run(&self, site: &Site, file: &str) -> Result<super::ErasureOutcome, ReadError> {
-        let mut ledger = self.ledger().await?;
-        execute_request(&self.place, &mut ledger, file, &self.erasers(), STORE, site.clock.now()).await
+        let mut ledger = self.ledger(site).await?;
+        execute_request(&mut ledger, file, &self.erasers(), STORE).await
     }
 
     pub(crate) async fn erase(&self, site: &Site, session: &str) -> super::ErasureOutcome {
@@ -284,8 +288,8 @@ async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word(
         site.clock.advance(Duration::from_secs(2 * 86_400)); // the request has expired by now; what was begun is finished
         let desk = Desk::of(&site, None);
         if told && !ended_well && n % 2 == 0 {
-            let mut ledger = desk.ledger().await.expect("ledger");
-            let done = resume_erasure(&desk.place, &mut ledger, &desk.erasers(), STORE, site.clock.now()).await;
+            let mut ledger = desk.ledger(&site).await.expect("ledger");
+            let done = resume_erasure(&mut ledger, &desk.erasers(), STORE).await;
             assert!(done.expect("finished").expect("something was begun").resumed);
         } else if ended_well {
             assert!(desk.run(&site, &file).await.expect_err("again").contains("already executed"));
@@ -477,11 +481,10 @@ async fn an_erasure_of_other_keys_is_found() {
             "sessions" => ErasureRequest { keys, sessions, ..request },
             _ => ErasureRequest { keys, what: user("h-default"), ..request },
         };
-        let mut ledger = desk.ledger().await.expect("ledger");
-        let now = site.clock.now();
-        ledger.append(record(&told, ErasureState::Begun, Some(desk.forged(&told))), now).await.expect("begun");
+        let mut ledger = desk.ledger(&site).await.expect("ledger");
+        ledger.append(record(&told, ErasureState::Begun, Some(desk.forged(&told)))).await.expect("begun");
         site.store.0.lock().retain(|name, _| !name.starts_with("keys/default/acme/s1/"));
-        ledger.append(record(&told, ErasureState::Done, None), now).await.expect("done");
+        ledger.append(record(&told, ErasureState::Done, None)).await.expect("done");
         for erasers in [desk.erasers(), Vec::new()] {
             let report = site.verify(VerifyOptions { keys: desk.keys(), erasers, ..VerifyOptions::default() }).await;
             let report = report.assert_failed("erasure_invalid").assert_told("key_missing");
@@ -507,14 +510,14 @@ async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
     let forged = self::site().await;
     {
         let thief = Desk { chain: key("erase.test", 99), ..Desk::of(&forged, None) };
-        let mut ledger = thief.ledger().await.expect("ledger");
-        ledger.append(record(&request, ErasureState::Done, None), site.clock.now()).await.expect("forged");
+        let mut ledger = thief.ledger(&site).await.expect("ledger");
+        ledger.append(record(&request, ErasureState::Done, None)).await.expect("forged");
         assert!(ledger.is_done(&request.nonce));
     }
     for (name, bytes) in forged.store.0.lock().iter().filter(|(name, _)| name.contains("/eraser")) {
         site.plant(name, bytes.clone());
     }
-    let ledger = desk.ledger().await.expect("read");
+    let ledger = desk.ledger(&site).await.expect("read");
     assert!(!ledger.is_done(&request.nonce) && ledger.foreign_digests.as_ref().is_some_and(|(_, count)| *count == 3));
     // killed after its first object; then someone who saw it takes the following names
     let dying = Desk::of(&site, Some(1));
@@ -554,9 +557,11 @@ async fn a_line_that_was_planted_is_not_signed() {
 #[tokio::test]
 async fn a_gateways_chain_is_left_alone() {
     let (site, desk) = site_and_desk().await;
-    let refused = Ledger::read(&desk.place, &desk.chain, &[], "default", "gw").await.err().expect("refused");
-    assert!(refused.contains("--writer"), "{refused}");
-    assert!(Ledger::read(&desk.place, &desk.chain, &[], "default", "../x").await.is_err());
+    let read = async |writer: &str| {
+        Ledger::read(&desk.place, desk.signer(writer), "default", site.clock.now()).await.err().expect("refused")
+    };
+    assert!(read("gw").await.contains("--writer"));
+    assert!(read("../x").await.contains("not a valid writer name"));
     // another key continues the first one's chain; verification gets both
     desk.erase(&site, "s0").await;
     let other = Desk { chain: key("erase.second", 51), ..Desk::of(&site, None) };
@@ -587,9 +592,9 @@ async fn erasures_outlive_runs_and_lines() {
     desk.erase(&site, "s1").await;
     site.verify(options()).await.assert_that(|report| report.verified && report.erasures.len() == 2);
     site.store.0.lock().retain(|name, _| !name.contains("/eraser-"));
-    let mut ledger = desk.ledger().await.expect("goes on");
+    let mut ledger = desk.ledger(&site).await.expect("goes on");
     assert!(ledger.begun_erasure().is_none());
-    let resumed = resume_erasure(&desk.place, &mut ledger, &desk.erasers(), STORE, site.clock.now()).await;
+    let resumed = resume_erasure(&mut ledger, &desk.erasers(), STORE).await;
     assert!(resumed.expect("nothing").is_none());
 }
 
@@ -687,7 +692,7 @@ async fn a_hold_stops_an_erasure_that_has_begun() {
             break;
         }
         let desk = Desk::of(&site, None);
-        begun += usize::from(desk.ledger().await.expect("a ledger").begun_erasure().is_some());
+        begun += usize::from(desk.ledger(&site).await.expect("a ledger").begun_erasure().is_some());
         let keys = || site.names("keys/default/acme/s0/").len();
         let before = keys();
         let note = format!("holds/default/acme/s0/{:020}.json", 7);
@@ -719,9 +724,9 @@ async fn an_erasure_that_could_be_deleted_is_told() {
         }
         desk.place.vault = reader.vault();
         let file = desk.signed(&desk.request(&site, session("s0")).await);
-        let mut ledger = desk.ledger().await.expect("a ledger");
+        let mut ledger = desk.ledger(&site).await.expect("a ledger");
         assert_eq!(ledger.find_unlocked_object().await, Ok(None), "nothing is written yet");
-        let done = execute_request(&desk.place, &mut ledger, &file, &desk.erasers(), STORE, site.clock.now()).await;
+        let done = execute_request(&mut ledger, &file, &desk.erasers(), STORE).await;
         done.expect("erased");
         let name = ledger.find_unlocked_object().await.expect("asked");
         let of_its_chain = |name: &String| name.starts_with("chain/default/eraser/") && name.ends_with(".json");
@@ -844,8 +849,7 @@ async fn read_with(
         keys => Some(Arc::new(crate::signed_index::SignedIndex::read(vault, keys, None).await.expect("chains"))),
     };
     let filter = ReplayFilter { account: Some("default".into()), signed, ..ReplayFilter::default() };
-    let read =
-        replay(vault, &mut FragmentOpener::new(vault, vec![auditor.clone()]), session, &filter).await.expect("read");
+    let read = replay(&mut FragmentOpener::new(vault, vec![auditor.clone()]), session, &filter).await.expect("read");
     let exported = text_of(|out| read.export(crate::read::ExportFormat::Jsonl, out));
     (text_of(|out| read.write_text(out)) + &exported, read.unreadable.join("\n"), read.is_partial())
 }

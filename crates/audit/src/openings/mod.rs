@@ -17,7 +17,6 @@ use crate::location::Vault;
 use crate::read::{IndexLines, each_row};
 use crate::signed_index::SignedIndex;
 use crate::signed_request::{SignedRequest, check_validity, open};
-use kernel::clock::UnixNanos;
 use vault::chain::note::VerifyKey;
 use vault::index_row::{IndexRow, OpeningRecord, RowKind};
 
@@ -98,7 +97,6 @@ pub async fn record_opening(
     openers: &[VerifyKey],
     store: &str,
     auditors: &[Identity],
-    now: UnixNanos,
 ) -> Result<KeySelection, ReadError> {
     let with_subject = |error: ReadError| error.map_message(|why| format!("the request {why}"));
     if signed_request.len() > MAX_REQUEST {
@@ -130,14 +128,14 @@ pub async fn record_opening(
         return Err(ReadError::new(message));
     }
     let entry = LedgerEntry::Opening(record);
-    let Err(expired) = check_validity(&request, now).map_err(with_subject) else {
-        ledger.append(entry, now).await?;
+    let Err(expired) = check_validity(&request, ledger.now).map_err(with_subject) else {
+        ledger.append(entry).await?;
         return Ok(request.selection());
     };
-    if !ledger.has_begun_in_time(&request, &entry, now).await? {
+    if !ledger.has_begun_in_time(&request, &entry).await? {
         return Err(expired);
     }
-    ledger.finish_begun(entry, now).await?;
+    ledger.finish_begun(entry).await?;
     Err(expired.map_message(|why| {
         format!("the opening that a killed command began is recorded now, but nothing was opened: {why}")
     }))

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::erase::tests::{Desk, key};
+use crate::ledger::LedgerSigner;
 use crate::location::VaultLocation;
 use crate::signed_request::sign;
 use crate::testing::site::{Site, assert_said};
 use crate::verify::{VerifyOptions, VerifyReport};
 use crate::writable_vault::WritableVault;
-use kernel::clock::Clock as _;
+use kernel::clock::{Clock as _, UnixNanos};
 use vault::chain::note::SigningKey;
 use vault::object_names::rfc3339;
 use vault::testing::journal::signing_key;
@@ -62,6 +63,10 @@ impl Openers {
         self.record_as(site, file, auditors, ("openings", STORE)).await
     }
 
+    fn signer<'o>(&'o self, writer: &'o str) -> LedgerSigner<'o> {
+        LedgerSigner { key: &self.chain, earlier_keys: &[], writer }
+    }
+
     async fn record_as(
         &self,
         site: &Site,
@@ -69,9 +74,9 @@ impl Openers {
         auditors: &[Identity],
         (writer, store): (&str, &str),
     ) -> Result<KeySelection, String> {
-        let read = Ledger::read(&self.desk.place, &self.chain, &[], "default", writer).await;
+        let read = Ledger::read(&self.desk.place, self.signer(writer), "default", site.clock.now()).await;
         let mut ledger = read.map_err(|error| error.to_string())?;
-        let recorded = record_opening(&mut ledger, file, &self.keys(), store, auditors, site.clock.now()).await;
+        let recorded = record_opening(&mut ledger, file, &self.keys(), store, auditors).await;
         recorded.map_err(|error| error.to_string())
     }
 
@@ -338,19 +343,20 @@ async fn concurrent_runs_record_one_opening() {
         let location =
             VaultLocation { store: folder.path().to_string_lossy().into_owned(), ..VaultLocation::default() };
         let place = WritableVault::from_location(&location, None).expect("a folder");
-        let read = async || Ledger::read(&place, &openers.chain, &[], "default", "openings").await.expect("a ledger");
-        let record = async |mut ledger: Ledger<'_>, nonce: u8, seconds: u64| {
+        let read = async |now: UnixNanos| {
+            Ledger::read(&place, openers.signer("openings"), "default", now).await.expect("a ledger")
+        };
+        let record = async |mut ledger: Ledger<'_>, nonce: u8| {
             let file = openers.signed(&openers.request(&site, nonce));
-            let now = site.clock.now().plus(Duration::from_secs(seconds));
-            record_opening(&mut ledger, &file, &openers.keys(), STORE, &auditors, now).await
+            record_opening(&mut ledger, &file, &openers.keys(), STORE, &auditors).await
         };
         let (requests, clocks) = (1 + round % 3, 1 + round / 3 % 2);
-        let ledgers = futures_util::future::join_all((0..6).map(|_| read())).await;
-        let runs =
-            (0..6_u8).zip(ledgers).map(|(run, ledger)| record(ledger, run % requests, u64::from(run % clocks) * gap));
+        let times = (0..6_u8).map(|run| Duration::from_secs(u64::from(run % clocks) * gap));
+        let ledgers = futures_util::future::join_all(times.map(|after| read(site.clock.now().plus(after)))).await;
+        let runs = (0..6_u8).zip(ledgers).map(|(run, ledger)| record(ledger, run % requests));
         let recorded = futures_util::future::join_all(runs).await.iter().filter(|run| run.is_ok()).count();
         assert_eq!(recorded, 1, "{requests} requests");
-        record(read().await, 9, gap + 1).await.expect("the next one");
+        record(read(site.clock.now().plus(Duration::from_secs(gap + 1))).await, 9).await.expect("the next one");
         let rows = openers.lines_in(&Vault::from_location(&location).expect("a folder")).await;
         assert_eq!(rows.len(), 2);
     }
@@ -419,8 +425,8 @@ async fn lines_without_requests_are_invalid(site: &Site, openers: &Openers) {
     ];
     let mut invalid = 0;
     for (is_valid, line) in lines {
-        let read = Ledger::read(&openers.desk.place, &openers.chain, &[], "default", "openings").await;
-        read.expect("read").append(LedgerEntry::Opening(line), site.clock.now()).await.expect("written");
+        let read = Ledger::read(&openers.desk.place, openers.signer("openings"), "default", site.clock.now()).await;
+        read.expect("read").append(LedgerEntry::Opening(line)).await.expect("written");
         invalid += u64::from(!is_valid);
         let report = openers.verify(site).await;
         let found = report.finding_counts.get("opening_invalid").copied().unwrap_or_default();

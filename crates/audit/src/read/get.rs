@@ -33,22 +33,22 @@ pub struct ContentReference {
 /// # Errors
 /// One line for each fragment that did not open; [`io::Error`]s of `out` are passed through.
 pub async fn get(
-    vault: &Vault,
     opener: &mut FragmentOpener<'_>,
     wanted: &ContentReference,
     out: &mut (dyn Write + Send),
 ) -> Result<io::Result<()>, ReadError> {
+    let vault = opener.vault;
     let name = vault.parse_reference(&wanted.uri)?;
     let range = wanted.range.as_deref().map(parse_range).transpose()?;
     let packed = ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
     let facts = if packed { read_range_facts(vault, name, range).await? } else { RangeFacts::default() };
-    let (mut text, mut failures) =
-        read_documents(opener, (name, range), &facts, &[], &mut ContentLimit::default().0).await;
+    let (mut text, mut failures) = read_documents(opener, (name, range), &facts, &[]).await;
     if !failures.is_empty() && !packed {
         // another program's object may occupy this name; the index then gives the name that the gateway used instead
         let facts = RangeFacts { scopes: FragmentScopes::new(), ..read_range_facts(vault, name, range).await? };
         let reads_before = opener.alternative_reads.len();
-        let again = read_documents(opener, (name, range), &facts, &[], &mut ContentLimit::default().0).await;
+        opener.room = ContentLimit::default().0;
+        let again = read_documents(opener, (name, range), &facts, &[]).await;
         if opener.alternative_reads.len() > reads_before {
             (text, failures) = again;
         }
@@ -172,16 +172,15 @@ impl NamedContent {
 /// written. If lines disagree on a fragment's session, one line for each session that did not open it, also if another
 /// did. No line matches, none has content, or lines of several accounts match the leaf.
 pub async fn get_lines(
-    vault: &Vault,
     opener: &mut FragmentOpener<'_>,
     wanted: &LineSelection,
     out: &mut (dyn Write + Send),
 ) -> Result<io::Result<()>, ReadError> {
-    let mut named = NamedContent::read(vault, wanted).await?;
+    let mut named = NamedContent::read(opener.vault, wanted).await?;
     if named.accounts.len() > 1 && wanted.leaf.is_some() {
         return Err(several_accounts_error("this number", &named.accounts));
     }
-    let (mut failures, mut room) = (named.take_remarks(), ContentLimit::default().0);
+    let mut failures = named.take_remarks();
     for ((object, off, len), rows) in named.fragments {
         let mut fragment_failures = Vec::new();
         let hashes = named.hashes.get(&object).cloned().unwrap_or_default();
@@ -193,7 +192,7 @@ pub async fn get_lines(
                 rows.iter().filter(|row| FragmentScope::from_tail(&row.tail) == scope).collect();
             facts.scopes = FragmentScopes::from([((0, len), scope)]);
             let place = (&*object, Some((off, len)));
-            let (text, scope_failures) = read_documents(opener, place, &facts, &same_scope, &mut room).await;
+            let (text, scope_failures) = read_documents(opener, place, &facts, &same_scope).await;
             let written = out.write_all(&text);
             if written.is_err() {
                 return Ok(written);
@@ -225,13 +224,12 @@ async fn read_documents(
     (name, range): (&str, Option<(u64, u64)>),
     facts: &RangeFacts,
     rows: &[&IndexRow],
-    room: &mut u64,
 ) -> (Vec<u8>, Vec<ReadError>) {
     let FetchedPayload { at, bytes, .. } = opener.fetch_payload(name, range, &facts.hashes).await;
     let compared_bytes = bytes.as_ref().ok().filter(|_| !rows.is_empty());
     let sealed_sha256 = compared_bytes.map(|bytes| kernel::hex::encode(&Sha256::digest(bytes)));
     let documents = match bytes {
-        Ok(bytes) => opener.open_documents(&at, &bytes, &facts.scopes, room).await.map_err(ReadError::from),
+        Ok(bytes) => opener.open_documents(&at, &bytes, &facts.scopes).await.map_err(ReadError::from),
         Err(error) => Err(error),
     };
     let documents = match documents {

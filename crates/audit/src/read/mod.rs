@@ -42,7 +42,7 @@ pub use get::{ContentReference, LeafId, LineSelection, get, get_lines};
 pub use identities::{identities, identities_in};
 pub use index::{IndexLines, UnreadIndex, each_row};
 pub use open_failure::{BadKey, OpenFailure};
-pub use opener::{FragmentOpener, FragmentScopes, OpenedFragment};
+pub use opener::{FragmentOpener, FragmentScopes, OpenedDocuments, OpenedFragment};
 pub use redaction_counts::PlaceholderFinder;
 pub use replay::replay;
 pub use session::{ContentLimit, ReplayFilter, ReplayedSession, SessionTotal};

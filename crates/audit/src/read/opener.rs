@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::fragments;
 use super::key_claims::KeyClaims;
 use super::open_failure::{BadKey, OpenFailure};
+use super::session::ContentLimit;
 use crate::error::ReadError;
 use crate::key_selection::KeySelection;
 use crate::location::Vault;
@@ -45,7 +46,15 @@ pub struct FragmentOpener<'a> {
     pub(crate) restored_keys: Vec<String>,
     /// Messages about objects that were read under an alternative name, one for each object.
     pub(crate) alternative_reads: Vec<String>,
+    /// Decompressed bytes that may still be read into memory.
+    pub(crate) room: u64,
 }
+
+/// The documents of an object, as far as they open.
+///
+/// # Errors
+/// Nothing of the object can be opened, because of its name or its keys.
+pub type OpenedDocuments = Result<Vec<Result<OpenedFragment, OpenFailure>>, OpenFailure>;
 
 impl<'a> FragmentOpener<'a> {
     /// An opener with these auditors' keys.
@@ -61,6 +70,7 @@ impl<'a> FragmentOpener<'a> {
             claims: KeyClaims::default(),
             restored_keys: Vec::new(),
             alternative_reads: Vec::new(),
+            room: ContentLimit::default().0,
         }
     }
 
@@ -79,19 +89,9 @@ impl<'a> FragmentOpener<'a> {
         self.permitted.as_ref().is_none_or(is_selected)
     }
 
-    /// Opens the fragments in `bytes` of the object `name`; a damaged one does not hide the others. `room` is the
-    /// number of decompressed bytes that may still be read into memory, and is reduced by those read. `scopes` has the
+    /// Opens the fragments in `bytes` of the object `name`; a damaged one does not hide the others. `scopes` has the
     /// fragments that the index names; others are found by their first lines.
-    ///
-    /// # Errors
-    /// Nothing of the object can be opened, because of its name or its keys.
-    pub async fn open_documents(
-        &mut self,
-        name: &str,
-        bytes: &Bytes,
-        scopes: &FragmentScopes,
-        room: &mut u64,
-    ) -> Result<Vec<Result<OpenedFragment, OpenFailure>>, OpenFailure> {
+    pub async fn open_documents(&mut self, name: &str, bytes: &Bytes, scopes: &FragmentScopes) -> OpenedDocuments {
         let object = ObjectName::parse(name)
             .ok_or_else(|| OpenFailure::Other(ReadError::new(format!("{name} is not a payload object"))))?;
         if let Some(scope) = &object.scope {
@@ -101,18 +101,19 @@ impl<'a> FragmentOpener<'a> {
         let mut stored = Vec::with_capacity(fragments.len());
         for (offset, fragment) in &fragments {
             let indexed_scope = || scopes.range((*offset, 0)..=(*offset, u64::MAX)).next().map(|(_, scope)| scope);
+            let room = self.room;
             let plain = match object.scope.as_ref().or_else(indexed_scope) {
                 None => Err(OpenFailure::UnknownScope("the index does not name its session (yet)".to_owned(), *offset)),
                 Some(scope) => match self.open_session_keys(&object.keys(scope)).await {
-                    Ok(keys) => open_fragment(&object.file, scope, fragment, keys, *room),
+                    Ok(keys) => open_fragment(&object.file, scope, fragment, keys, room),
                     Err(failure) => Err(failure),
                 },
             };
-            *room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
+            self.room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
             stored.push((*offset, plain.map_err(|failure| failure.with_place(name, *offset))));
         }
         let scopes = object.scope.iter().chain(scopes.values()).collect();
-        let mut opened = self.rebuild_documents(name, &object, &scopes, stored, room).await?;
+        let mut opened = self.rebuild_documents(name, &object, &scopes, stored).await?;
         opened.extend(outside.iter().map(|offset| {
             let error = ReadError::new("the index points beyond the end of the object");
             Err(OpenFailure::Other(error).with_place(name, *offset))

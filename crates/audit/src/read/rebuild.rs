@@ -8,7 +8,7 @@ use memchr::memmem;
 
 use super::fragments;
 use super::open_failure::OpenFailure;
-use super::opener::{FragmentOpener, MAX_PLAIN, NOT_A_DOCUMENT, OpenedFragment, open_fragment};
+use super::opener::{FragmentOpener, MAX_PLAIN, NOT_A_DOCUMENT, OpenedDocuments, OpenedFragment, open_fragment};
 use crate::error::ReadError;
 use vault::delta::{ContentRebuilder, RebuildError, TOO_LARGE};
 use vault::object_names::{FragmentScope, ObjectName};
@@ -32,15 +32,14 @@ impl FragmentOpener<'_> {
         object: &ObjectName,
         scopes: &BTreeSet<&FragmentScope>,
         stored: Vec<StoredDocument>,
-        room: &mut u64,
-    ) -> Result<Vec<Result<OpenedFragment, OpenFailure>>, OpenFailure> {
+    ) -> OpenedDocuments {
         let mut rebuilder = ContentRebuilder::default();
         if stored.iter().any(|(_, plain)| plain.as_ref().is_ok_and(|plain| has_reference(plain))) {
             add_documents(&mut rebuilder, &stored);
             if stored.iter().any(|document| is_base_missing(&mut rebuilder, document)) {
                 // only a part of the object was given: the referenced content precedes it
                 let bytes = self.vault.fetch(ObjectKind::Payload, name, None).await.map_err(OpenFailure::Other)?;
-                add_documents(&mut rebuilder, &self.open_all_fragments(object, scopes, &bytes, *room));
+                add_documents(&mut rebuilder, &self.open_all_fragments(object, scopes, &bytes));
             }
         }
         let mut out = Vec::with_capacity(stored.len());
@@ -50,7 +49,7 @@ impl FragmentOpener<'_> {
                 let rebuilt = match has_reference(&plain) {
                     true => {
                         // `room` already counts the referenced content in its own place; the copy counts again
-                        let limit = usize::try_from(*room).unwrap_or(usize::MAX).min(MAX_PLAIN);
+                        let limit = usize::try_from(self.room).unwrap_or(usize::MAX).min(MAX_PLAIN);
                         rebuilder.rebuild(&plain, limit).map_err(|error| {
                             if error == TOO_LARGE && limit < MAX_PLAIN {
                                 OpenFailure::TooLarge
@@ -61,7 +60,7 @@ impl FragmentOpener<'_> {
                     }
                     false => None,
                 };
-                *room = room.saturating_sub(rebuilt.as_ref().map_or(0, |rebuilt| rebuilt.len() as u64));
+                self.room = self.room.saturating_sub(rebuilt.as_ref().map_or(0, |rebuilt| rebuilt.len() as u64));
                 let plain = rebuilt.unwrap_or(plain);
                 let document = serde_json::from_slice(&plain).map_err(|_| damaged(NOT_A_DOCUMENT))?;
                 Ok(OpenedFragment { offset, document, plain })
@@ -76,8 +75,8 @@ impl FragmentOpener<'_> {
         object: &ObjectName,
         scopes: &BTreeSet<&FragmentScope>,
         bytes: &Bytes,
-        mut room: u64,
     ) -> Vec<StoredDocument> {
+        let mut room = self.room;
         let mut open = |fragment: &Bytes| {
             let keys = |scope: &FragmentScope| {
                 self.sessions.get(&object.keys(scope)).and_then(|keys| keys.as_deref().ok()).unwrap_or_default()

@@ -21,7 +21,6 @@ use super::session_index::{
     SessionIndex, describe_erasures, find_foreign_fragments, find_unindexed_objects, read_session_index,
 };
 use crate::error::{ReadError, several_accounts_error};
-use crate::location::Vault;
 use kernel::terminal::escape_unsafe;
 
 #[derive(Default)]
@@ -36,11 +35,11 @@ struct ObjectLines {
 
 /// Reads a session by its id as the index shows it (`trace-…` for records without one).
 pub async fn replay(
-    vault: &Vault,
     opener: &mut FragmentOpener<'_>,
     session: &str,
     filter: &ReplayFilter,
 ) -> Result<ReplayedSession, ReadError> {
+    let vault = opener.vault;
     let mut indexed = read_session_index(vault, session, filter).await?;
     opener.claims = indexed.key_claims(session);
     let SessionIndex { rows, erasures, mut replay, .. } = indexed;
@@ -60,13 +59,13 @@ pub async fn replay(
     // a planted object must not take memory from the others
     let mut objects: Vec<(String, ObjectLines)> = objects.into_iter().collect();
     objects.sort_by_cached_key(|(name, lines)| (!lines.signed, lines.rows.is_empty(), name.clone()));
-    let mut room = filter.content.0;
+    opener.room = filter.content.0;
     // an object read under an alternative name has no line of its own
     let (mut names_read, no_offsets) = (BTreeSet::new(), BTreeSet::new());
     for (name, lines) in objects {
         if !names_read.contains(&name) || !lines.rows.is_empty() {
             let foreign_offsets = foreign.get(&name).unwrap_or(&no_offsets);
-            names_read.insert(replay.read_object(opener, &name, lines, foreign_offsets, &mut room).await);
+            names_read.insert(replay.read_object(opener, &name, lines, foreign_offsets).await);
         }
     }
     if replay.entries.is_empty() {
@@ -120,13 +119,12 @@ impl ReplayedSession {
         name: &str,
         lines: ObjectLines,
         foreign_offsets: &BTreeSet<u64>,
-        room: &mut u64,
     ) -> String {
         let ObjectLines { signed, mut rows, scopes, hashes } = lines;
         let FetchedPayload { at, bytes, found } = opener.fetch_payload(name, None, &hashes).await;
         let mut opened_offsets = BTreeSet::new();
         let fragments = match bytes {
-            Ok(bytes) => opener.open_documents(&at, &bytes, &scopes, room).await,
+            Ok(bytes) => opener.open_documents(&at, &bytes, &scopes).await,
             Err(error) => Err(OpenFailure::Other(error)),
         };
         for fragment in fragments.unwrap_or_else(|failure| vec![Err(failure)]) {

@@ -16,10 +16,9 @@ use kernel::sha256::Sha256;
 use super::error::ReadError;
 use super::folders::parse_key_name;
 use super::key_selection::KeySelection;
-use super::ledger::{Ledger, LedgerEntry};
+use super::ledger::{Ledger, LedgerEntry, LedgerSigner};
 use super::read::{KeyOpening, open_key};
 use super::writable_vault::WritableVault;
-use vault::chain::note::{SigningKey, VerifyKey};
 use vault::index_row::{KeyCopy, ShreddedKey};
 use vault::key_shares::ShareEnvelope;
 use vault::recipients::RecipientPolicy;
@@ -37,15 +36,6 @@ pub struct RewrapSummary {
     pub newly_listed: u64,
     /// Keys that could not be copied, with the reason.
     pub failed: Vec<String>,
-}
-
-/// The person who copies keys and records the copies in a chain of their own.
-pub struct LedgerSigner<'k> {
-    pub key: &'k SigningKey,
-    /// Keys that signed the chain earlier.
-    pub earlier_keys: &'k [VerifyKey],
-    /// Name of the chain's writer.
-    pub writer: &'k str,
 }
 
 /// Most copies that one line of the chain lists.
@@ -81,9 +71,7 @@ pub async fn rewrap(
         };
         let ledger = match ledgers.entry(account.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                entry.insert(Ledger::read(place, signer.key, signer.earlier_keys, &account, signer.writer).await?)
-            }
+            Entry::Vacant(entry) => entry.insert(Ledger::read(place, *signer, &account, now).await?),
         };
         let permitted = recipients_of_folder(recipients, place.vault.relative_name(&key.folder).unwrap_or_default());
         if permitted.is_empty() {
@@ -105,7 +93,7 @@ pub async fn rewrap(
         let Some(ledger) = ledgers.get_mut(&account) else { continue };
         let unlisted: Vec<KeyCopy> = copies.into_iter().filter(|copy| !ledger.has_copy(copy)).collect();
         for chunk in unlisted.chunks(MAX_COPIES_PER_LINE) {
-            ledger.append(LedgerEntry::KeyCopies(chunk.to_vec()), now).await?;
+            ledger.append(LedgerEntry::KeyCopies(chunk.to_vec())).await?;
             summary.newly_listed += chunk.len() as u64;
         }
     }

@@ -7,6 +7,7 @@ use crate::erase::tests::{Desk, key, site};
 use crate::testing::site::Site;
 use crate::verify::VerifyOptions;
 use kernel::clock::Clock as _;
+use vault::chain::note::{SigningKey, VerifyKey};
 use vault::recipients::PolicyRecipient;
 use vault::testing::journal::signing_key;
 

@@ -34,7 +34,7 @@ async fn read_session(site: &Site, session: &str, people: &[&Identity], shares: 
     let auditors = people.iter().map(|one| (*one).clone()).collect();
     let mut opener =
         FragmentOpener { shares, ..FragmentOpener::for_openings(&vault, auditors, vec![of_session(session)]) };
-    let replayed = replay(&vault, &mut opener, session, &ReplayFilter::default()).await.expect("read");
+    let replayed = replay(&mut opener, session, &ReplayFilter::default()).await.expect("read");
     let shown = text_of(|out| replayed.write_text(out)).contains(&format!("said in {session}"));
     (shown, replayed.unreadable.join("\n"))
 }
@@ -71,7 +71,7 @@ async fn enough_auditors_need_a_request() {
     let vault = site.vault();
     let both = [one.clone(), two.clone()].to_vec();
     let read = async |mut opener: FragmentOpener<'_>| {
-        let replayed = replay(&vault, &mut opener, "s0", &ReplayFilter::default()).await.expect("read");
+        let replayed = replay(&mut opener, "s0", &ReplayFilter::default()).await.expect("read");
         replayed.unreadable.join("\n")
     };
     let other_account = KeySelection { account: Some("acme".to_owned()), ..of_session("s0") };

@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use crate::error::ReadError;
 use crate::read::{
-    BadKey, ContentLimit, FragmentOpener, FragmentScopes, OpenFailure, OpenedFragment, UntrustedDocument,
+    BadKey, ContentLimit, FragmentOpener, FragmentScopes, OpenFailure, OpenedDocuments, OpenedFragment,
+    UntrustedDocument,
 };
 use vault::index_row::IndexRow;
 use vault::object_names::FragmentScope;
@@ -105,10 +106,10 @@ async fn open_existing_fragments(
     bytes: &Bytes,
     scopes: &FragmentScopes,
     lost: &BTreeSet<u64>,
-) -> Result<Vec<Result<OpenedFragment, OpenFailure>>, OpenFailure> {
-    let mut limit = ContentLimit::default().0;
+) -> OpenedDocuments {
+    opener.room = ContentLimit::default().0;
     if lost.is_empty() {
-        return opener.open_documents(&payload.name, bytes, scopes, &mut limit).await;
+        return opener.open_documents(&payload.name, bytes, scopes).await;
     }
     // bytes that can't be opened lie between the fragments, so each is opened on its own
     let mut fragments = Vec::new();
@@ -122,7 +123,7 @@ async fn open_existing_fragments(
             continue;
         };
         let alone = FragmentScopes::from([((0, *len), scope.clone())]);
-        let opened = opener.open_documents(&payload.name, &bytes.slice(range), &alone, &mut limit).await?;
+        let opened = opener.open_documents(&payload.name, &bytes.slice(range), &alone).await?;
         fragments.extend(
             opened.into_iter().map(|fragment| fragment.map(|fragment| OpenedFragment { offset: *off, ..fragment })),
         );

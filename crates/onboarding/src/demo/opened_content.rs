@@ -39,7 +39,7 @@ impl OpenedContent {
         let mut opener = FragmentOpener::new(&vault, identities(&[key.to_path_buf()])?);
         for (uri, range) in opened.references.clone() {
             let wanted = ContentReference { uri, range: Some(range) };
-            let written = get(&vault, &mut opener, &wanted, &mut opened.documents).await?;
+            let written = get(&mut opener, &wanted, &mut opened.documents).await?;
             written.map_err(|error| error.to_string())?;
         }
         Ok(opened)

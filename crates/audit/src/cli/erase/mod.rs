@@ -15,9 +15,9 @@ use crate::cli::auditor_keys::warn_if_key_is_open;
 use crate::cli::gateway_config::GatewayConfig;
 use crate::cli::session_argument::parse_target;
 use crate::erase::{
-    ContentTarget, ErasureOutcome, ErasureRequest, Ledger, WritableVault, execute_request, resolve_target,
-    resume_erasure,
+    ContentTarget, ErasureOutcome, ErasureRequest, WritableVault, execute_request, resolve_target, resume_erasure,
 };
+use crate::ledger::{Ledger, LedgerSigner};
 use crate::read::StoreAccessArgs;
 use crate::signed_request::{self, SignedRequest};
 use command::admin_client::{AdminClient, AdminPortArgs};
@@ -152,19 +152,17 @@ pub(super) fn run_erase(config: &dyn GatewayConfig, options: &EraseArgs) -> Resu
     let outcome = block_on(async {
         let gateway = AdminClient::for_gateway(admin_port)?;
         let (vault, store) = locate_vault(options)?;
-        let mut ledger = Ledger::read(&vault, &key, &earlier_keys, &account, &options.writer).await?;
+        let signer = LedgerSigner { key: &key, earlier_keys: &earlier_keys, writer: &options.writer };
+        let mut ledger = Ledger::read(&vault, signer, &account, SystemClock::new().now()).await?;
         if let Some((first, count)) = &ledger.foreign_digests {
             print_warning(&format!(
                 "{count} objects at the chain's location are not signed by any given key and are ignored ({first}): they were \
                  planted, or signed by an earlier key (pass it with --earlier-key)"
             ));
         }
-        let now = SystemClock::new().now();
         let outcome = match &request_text {
-            Some(request_text) => {
-                Some(execute_request(&vault, &mut ledger, request_text, &erasers, &store, now).await?)
-            }
-            None => resume_erasure(&vault, &mut ledger, &erasers, &store, now).await?,
+            Some(request_text) => Some(execute_request(&mut ledger, request_text, &erasers, &store).await?),
+            None => resume_erasure(&mut ledger, &erasers, &store).await?,
         };
         warn_if_unlocked(&ledger).await;
         if let Err(why) = report_erasure::report_newest_erasure(&ledger, &gateway).await {

@@ -13,7 +13,7 @@ use super::public_keys::{read_public_keys_of_option, read_text_file};
 use super::vault_args::VaultArgs;
 use crate::cli::session_argument::parse_session_argument;
 use crate::key_selection::KeySelection;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerSigner};
 use crate::openings::{OpeningRequest, find_repeated_uses, list_openings, record_opening};
 use crate::read::{StoreAccessArgs, Vault};
 use crate::signed_index::SignedIndex;
@@ -208,9 +208,10 @@ impl OpeningArgs {
         let OpeningRequest { account, expires, why, .. } = parse_request(request, &text)?;
         check_public_text("the request's reason", &why)?;
         let place = WritableVault::from_location(&vault.location, self.lock_days)?;
-        let mut ledger = Ledger::read(&place, &key, &earlier_keys, &account, &self.writer).await?;
-        let (store, now) = (vault.location.store.trim_end_matches('/'), SystemClock::new().now());
-        let keys = record_opening(&mut ledger, &text, &openers, store, auditors, now).await?;
+        let signer = LedgerSigner { key: &key, earlier_keys: &earlier_keys, writer: &self.writer };
+        let mut ledger = Ledger::read(&place, signer, &account, SystemClock::new().now()).await?;
+        let store = vault.location.store.trim_end_matches('/');
+        let keys = record_opening(&mut ledger, &text, &openers, store, auditors).await?;
         warn_if_unlocked(&ledger).await;
         let (_, signers) = signed_request::open::<OpeningRequest>(&text, &openers)?;
         Ok(PermittedOpening { keys, expires, why, signers })

@@ -403,7 +403,7 @@ async fn get_session(
         signed,
         unsigned: false,
     };
-    let replayed = replay(&audit.vault, &mut opener, &query.session, &filter).await;
+    let replayed = replay(&mut opener, &query.session, &filter).await;
     match (replayed, &own, &audit.developers) {
         (Ok(replay), None, _) => render_page(&build_session_page(&audit, &query, &replay, &opener.alternative_reads)),
         (Err(why), None, _) => (StatusCode::NOT_FOUND, clean_lines(&why.to_string()) + "\n").into_response(),

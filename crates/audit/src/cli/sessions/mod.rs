@@ -208,7 +208,7 @@ pub(super) fn run_session(
         opener.shares = given;
         let signed = SignedIndex::read_if_keys(&vault, &keys, account.as_deref()).await?.map(Arc::new);
         let filter = ReplayFilter { account, tenant, content, signed, unsigned };
-        let mut replay = replay(&vault, &mut opener, &session, &filter).await?;
+        let mut replay = replay(&mut opener, &session, &filter).await?;
         let mut text = Vec::new();
         write(&mut replay, &mut text)?.map_err(|error| error.to_string())?;
         print_bytes(&text)?;

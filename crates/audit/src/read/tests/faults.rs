@@ -26,7 +26,7 @@ fn file(place: &Path, ending: &str) -> PathBuf {
 }
 
 async fn read(vault: &Vault, key: &age::x25519::Identity) -> Result<ReplayedSession, ReadError> {
-    replay(vault, &mut FragmentOpener::new(vault, vec![key.clone()]), "s0", &ReplayFilter::default()).await
+    replay(&mut FragmentOpener::new(vault, vec![key.clone()]), "s0", &ReplayFilter::default()).await
 }
 
 fn told(replay: &ReplayedSession) -> (String, String) {
@@ -129,7 +129,7 @@ async fn references_that_lead_nowhere_are_told() {
     let fault = async |uri: &str, range: Option<&str>| {
         let wanted = ContentReference { uri: uri.to_owned(), range: range.map(str::to_owned) };
         let mut out = Vec::new();
-        let said = get(&vault, &mut FragmentOpener::new(&vault, vec![key.clone()]), &wanted, &mut out).await;
+        let said = get(&mut FragmentOpener::new(&vault, vec![key.clone()]), &wanted, &mut out).await;
         (said.expect_err(uri), out)
     };
     for (uri, range, why) in [
@@ -163,9 +163,7 @@ async fn a_session_that_is_too_large_is_told() {
     let vault = site.vault();
     let read = async |session: &str, content: u64| {
         let filter = ReplayFilter { content: ContentLimit(content), ..ReplayFilter::default() };
-        replay(&vault, &mut FragmentOpener::new(&vault, vec![site.auditor.clone()]), session, &filter)
-            .await
-            .expect("read")
+        replay(&mut FragmentOpener::new(&vault, vec![site.auditor.clone()]), session, &filter).await.expect("read")
     };
     let whole = read("s0", 1 << 30).await;
     assert!(!whole.is_truncated() && whole.unreadable.is_empty(), "{:?}", whole.unreadable);

@@ -43,7 +43,7 @@ async fn junk_among_keys_hides_nothing() {
     }
     let vault = site.vault();
     let mut opener = FragmentOpener::new(&vault, vec![site.auditor.clone()]);
-    let read = replay(&vault, &mut opener, "s0", &ReplayFilter::default()).await.expect("read");
+    let read = replay(&mut opener, "s0", &ReplayFilter::default()).await.expect("read");
     assert_eq!(read.unreadable.len(), 5, "{:?}", read.unreadable);
     assert!(text_of(|out| read.write_text(out)).contains("what was said"));
 }

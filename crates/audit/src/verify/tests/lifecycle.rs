@@ -132,14 +132,14 @@ async fn archived_content_says_what_to_do() {
     let vault = vault_of(&fake, false).await;
     let read = async || {
         let mut opener = FragmentOpener::new(&vault, vec![site.auditor.clone()]);
-        let replay = replay(&vault, &mut opener, "s0", &ReplayFilter::default()).await.expect("its lines");
+        let replay = replay(&mut opener, "s0", &ReplayFilter::default()).await.expect("its lines");
         (text_of(|out| replay.write_text(out)), replay.unreadable.join("\n"))
     };
     let uri = site.name(&["default/acme/s0/", ".agev"]);
     let open = async || {
         let (mut opener, mut out) = (FragmentOpener::new(&vault, vec![site.auditor.clone()]), Vec::new());
         let wanted = ContentReference { uri: uri.clone(), range: None };
-        get(&vault, &mut opener, &wanted, &mut out).await.map(|_| out.len())
+        get(&mut opener, &wanted, &mut out).await.map(|_| out.len())
     };
     archive(true);
     let (text, closed) = read().await;
@@ -274,7 +274,7 @@ async fn signed_lines_that_are_gone_are_told() {
     let seen = async || {
         let mut opener = FragmentOpener::new(&vault, vec![site.auditor.clone()]);
         let filter = ReplayFilter { signed: Some(signed.clone()), ..ReplayFilter::default() };
-        replay(&vault, &mut opener, "s0", &filter).await.expect("its lines")
+        replay(&mut opener, "s0", &filter).await.expect("its lines")
     };
     let packed = async || {
         let folder = tempfile::tempdir().expect("scratch");

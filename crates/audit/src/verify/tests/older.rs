@@ -58,7 +58,7 @@ impl Older {
     async fn replayed(&self, session: &str, identity: &str) -> String {
         let (vault, session) = (self.vault(), self.told[session].as_str().expect("a session"));
         let mut opener = FragmentOpener::new(&vault, vec![self.identity(identity)]);
-        let read = replay(&vault, &mut opener, session, &ReplayFilter::default()).await.expect("read");
+        let read = replay(&mut opener, session, &ReplayFilter::default()).await.expect("read");
         text_of(|out| read.write_text(out))
     }
 }

@@ -129,7 +129,7 @@ impl Gateway {
     pub(super) async fn read(&self, session: &str) -> Result<ReplayedSession, ReadError> {
         let vault = self.vault();
         let mut opener = FragmentOpener::new(&vault, self.auditors());
-        replay(&vault, &mut opener, session, &ReplayFilter::default()).await
+        replay(&mut opener, session, &ReplayFilter::default()).await
     }
 
     pub(super) async fn replay(&self, session: &str) -> Result<String, String> {
@@ -142,7 +142,7 @@ impl Gateway {
         let vault = self.vault();
         let (mut opener, mut out) = (FragmentOpener::new(&vault, self.auditors()), Vec::new());
         let wanted = ContentReference { uri: uri.to_owned(), range };
-        get(&vault, &mut opener, &wanted, &mut out).await?.expect("written");
+        get(&mut opener, &wanted, &mut out).await?.expect("written");
         Ok(String::from_utf8(out).expect("text"))
     }
 
@@ -150,7 +150,7 @@ impl Gateway {
     pub(super) async fn get_lines(&self, wanted: &LineSelection) -> (Result<(), ReadError>, String) {
         let vault = self.vault();
         let (mut opener, mut out) = (FragmentOpener::new(&vault, self.auditors()), Vec::new());
-        let got = get_lines(&vault, &mut opener, wanted, &mut out).await;
+        let got = get_lines(&mut opener, wanted, &mut out).await;
         (got.map(|written| written.expect("written")), String::from_utf8(out).expect("text"))
     }
 

@@ -58,9 +58,7 @@ async fn shown(site: &Site, unsigned: bool) -> (ReplayedSession, String, String)
     let vault = site.vault();
     let signed = SignedIndex::read(&vault, &[signing_key().public().clone()], None).await.expect("read");
     let filter = ReplayFilter { signed: Some(Arc::new(signed)), unsigned, ..ReplayFilter::default() };
-    let told = replay(&vault, &mut FragmentOpener::new(&vault, vec![site.auditor.clone()]), "s0", &filter)
-        .await
-        .expect("told");
+    let told = replay(&mut FragmentOpener::new(&vault, vec![site.auditor.clone()]), "s0", &filter).await.expect("told");
     let (text, dataset) = (text_of(|out| told.write_text(out)), text_of(|out| told.export(ExportFormat::Jsonl, out)));
     (told, text, dataset)
 }
@@ -122,7 +120,7 @@ async fn content_in_the_place_of_other_content_is_told() {
         let query = IndexQuery { account: Some("default".to_owned()), ..IndexQuery::default() };
         let (wanted, mut out) = (LineSelection { query, leaf: Some(leaf.clone()), keys }, Vec::new());
         let mut opener = FragmentOpener::new(&vault, vec![s.auditor.clone()]);
-        let why = get_lines(&vault, &mut opener, &wanted, &mut out).await.expect_err("it is not what was meant");
+        let why = get_lines(&mut opener, &wanted, &mut out).await.expect_err("it is not what was meant");
         assert!(out.is_empty() && why.contains(&name), "{why}");
     }
 }
@@ -217,10 +215,9 @@ async fn a_name_that_is_part_of_another_hides_nothing() {
         &[IndexRow { leaf: 900, object_key: name.strip_suffix(".agev").map(str::to_owned), ..row.clone() }],
     );
     let vault = s.vault();
-    let told =
-        replay(&vault, &mut FragmentOpener::new(&vault, vec![s.auditor.clone()]), "s0", &ReplayFilter::default())
-            .await
-            .expect("told");
+    let told = replay(&mut FragmentOpener::new(&vault, vec![s.auditor.clone()]), "s0", &ReplayFilter::default())
+        .await
+        .expect("told");
     let json = told.to_json().expect("json");
     let entries: serde_json::Value = serde_json::from_str(&json).expect("json");
     let entry = entries["entries"]

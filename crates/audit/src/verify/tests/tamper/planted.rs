@@ -44,7 +44,7 @@ async fn what_stands_beside_its_name_is_read() {
 
     let filter = ReplayFilter { account: Some("default".to_owned()), ..ReplayFilter::default() };
     let mut reader = opener();
-    let session = replay(&vault, &mut reader, "s0", &filter).await.expect("read");
+    let session = replay(&mut reader, "s0", &filter).await.expect("read");
     assert!(!session.is_partial() && session.unreadable.is_empty(), "{:?}", session.unreadable);
     assert!(said(&reader.alternative_reads), "{:?}", &reader.alternative_reads);
     let mut out = Vec::new();
@@ -62,13 +62,13 @@ async fn what_stands_beside_its_name_is_read() {
     let leaf = format!("{}/{}/{:012}", row.tail.writer, row.tail.epoch, row.leaf);
     let (mut reader, mut out) = (opener(), Vec::new());
     let lines = LineSelection { query, leaf: Some(LeafId::parse(&leaf).expect("a leaf")), keys: Vec::new() };
-    get_lines(&vault, &mut reader, &lines, &mut out).await.expect("opened").expect("written");
+    get_lines(&mut reader, &lines, &mut out).await.expect("opened").expect("written");
     assert!(said(&reader.alternative_reads) && out.starts_with(b"{\"v\":1"));
     // by the reference on the span
     for range in [None, row.off.zip(row.tail.len).map(|(off, len)| format!("bytes={off}-{}", off + len - 1))] {
         let (mut reader, mut whole) = (opener(), Vec::new());
         let wanted = ContentReference { uri: taken.clone(), range };
-        get(&vault, &mut reader, &wanted, &mut whole).await.expect("opened").expect("written");
+        get(&mut reader, &wanted, &mut whole).await.expect("opened").expect("written");
         assert!(said(&reader.alternative_reads), "{:?}", reader.alternative_reads);
         assert!(whole.starts_with(&out[..out.len() - 1]));
     }
@@ -78,7 +78,7 @@ async fn what_stands_beside_its_name_is_read() {
         leaf: Some(LeafId::parse("gw/E0000/0").expect("a leaf")),
         keys: Vec::new(),
     };
-    let why = get_lines(&vault, &mut opener(), &lines, &mut Vec::new()).await.expect_err("whose?");
+    let why = get_lines(&mut opener(), &lines, &mut Vec::new()).await.expect_err("whose?");
     assert!(why.contains("--account with one of default, team"), "{why}");
 }
 
@@ -182,7 +182,7 @@ async fn planted_objects_end_no_search() {
             ..ReplayFilter::default()
         };
         let mut opener = FragmentOpener::new(&vault, vec![s.auditor.clone()]);
-        let told = replay(&vault, &mut opener, session, &filter).await.expect("told");
+        let told = replay(&mut opener, session, &filter).await.expect("told");
         let text = text_of(|out| told.write_text(out));
         assert_eq!((text.contains("UNSIGNED"), told.unsigned() > 0), (marked, marked), "{session}: {text}");
         assert_eq!(told.to_json().expect("json").contains("\"unsigned\": true"), marked, "{session}");
