@@ -1,9 +1,12 @@
-//! Parses the parts of object names that identify sessions and keys: folders, days, key ids. No function here accesses
-//! the store. Neighbour: `vault::object_names` handles whole names.
+//! Parses the parts of object names that identify sessions and keys: folders, days, key ids; and [`KeySelection`],
+//! which session keys a command is about. No function here accesses the store. Neighbour: `vault::object_names` handles
+//! whole names.
+
+use clap::Args;
 
 use vault::index_row::ShreddedKey;
 use vault::key_shares::KeyShare;
-use vault::object_names::{UNATTRIBUTED, id_segment};
+use vault::object_names::{UNATTRIBUTED, account_segment, id_segment};
 
 /// Tenant and session, as segments of object names.
 pub(crate) type SessionFolder = (String, String);
@@ -54,4 +57,35 @@ pub(crate) fn is_day(text: &str) -> bool {
 /// Whether a text has the form of a session key's id.
 pub(crate) fn is_key_id(id: &str) -> bool {
     id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct KeySelection {
+    /// Only this session.
+    #[arg(long)]
+    pub session: Option<String>,
+    /// Only this account.
+    #[arg(long)]
+    pub account: Option<String>,
+    /// Only this tenant.
+    // as the index shows it
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// Only keys of this day or later, `2026-11-20`.
+    #[arg(long, value_name = "DAY")]
+    pub since: Option<String>,
+}
+
+impl KeySelection {
+    /// Whether `name`, without the vault's prefix, is selected: `keys/account/tenant/session/day/…`.
+    pub(crate) fn matches(&self, name: &str) -> bool {
+        let parts: Vec<&str> = name.split('/').collect();
+        let ["keys", account, tenant, session, day, _] = parts[..] else { return false };
+        let matches_id =
+            |wanted: &Option<String>, segment: &str| wanted.as_ref().is_none_or(|wanted| id_segment(wanted) == segment);
+        self.account.as_ref().is_none_or(|wanted| account_segment(wanted) == account)
+            && matches_id(&self.tenant, tenant)
+            && matches_id(&self.session, session)
+            && self.since.as_ref().is_none_or(|since| day >= since.as_str())
+    }
 }

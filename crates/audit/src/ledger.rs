@@ -14,9 +14,9 @@ use bytes::Bytes;
 
 use crate::chains::list_chains;
 use crate::error::ReadError;
+use crate::location::WritableVault;
 use crate::read::index;
 use crate::signed_request::{SignedRequest, is_valid_at};
-use crate::writable_vault::WritableVault;
 use kernel::clock::UnixNanos;
 use kernel::rng::Rng;
 use kernel::sha256::Sha256;

@@ -12,9 +12,8 @@ pub mod compact;
 pub mod erase;
 mod error;
 pub mod evidence;
-mod folders;
+pub mod folders;
 pub mod hold;
-pub mod key_selection;
 pub mod ledger;
 mod location;
 pub mod openings;
@@ -24,7 +23,6 @@ pub mod shares;
 pub mod signed_index;
 pub mod signed_request;
 pub mod verify;
-pub mod writable_vault;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -1,20 +1,25 @@
-//! A vault's location ([`VaultLocation`]) and read access to the vault ([`Vault`]). No call here writes, and no read
-//! returns more bytes than an object of its kind can have. Neighbours: `read` interprets objects,
-//! [`crate::writable_vault::WritableVault`] writes.
+//! A vault's location ([`VaultLocation`]), read access to the vault ([`Vault`]), and for people who erase content, copy
+//! keys or set holds, write access ([`WritableVault`]). No call of `Vault` writes, and no read returns more bytes than
+//! an object of its kind can have. Neighbour: `read` interprets objects.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
 
 use super::error::ReadError;
 use kernel::clock::UnixNanos;
+use vault::chain::note::VerifyKey;
 use vault::object_names::SIGNATURE_SUFFIX;
 use vault::store::kinds::open_address;
-use vault::store::settings::{ObjectLock, S3Settings};
+use vault::store::settings::{LockMode, ObjectLock, S3Settings};
 use vault::store::spec::OpenedStore;
-use vault::store::{ObjectKind, ObjectVersion, StoreError, VaultReader, VersionLock, VersionPage};
+use vault::store::{
+    ObjectKind, ObjectVersion, StoreError, VaultEraser, VaultLegalHolds, VaultReader, VaultStore, VersionLock,
+    VersionPage,
+};
 
 /// Size of the largest digest, bytes: a gateway's digest names the objects of 4 MiB of lines.
 const MAX_DIGEST: u64 = 16 << 20;
@@ -245,5 +250,33 @@ impl Vault {
     pub(crate) async fn list(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, ReadError> {
         let prefix = self.full_name(prefix);
         self.reader.list(kind, &prefix).await.map_err(|error| ReadError::from_object_error(&prefix, &error))
+    }
+}
+
+/// A vault with the rights to read, write, erase and hold.
+pub struct WritableVault {
+    /// Read access.
+    pub vault: Vault,
+    /// Write access.
+    pub store: Arc<dyn VaultStore>,
+    /// Destroys keys.
+    pub eraser: Arc<dyn VaultEraser>,
+    /// Sets legal holds.
+    pub holder: Arc<dyn VaultLegalHolds>,
+    /// Public keys of the gateways' signers. Only lines signed by one of these keys show which sessions are a user's.
+    pub keys: Vec<VerifyKey>,
+}
+
+impl WritableVault {
+    /// The vault at `location`. Objects written to S3 are locked for `lock_days`, or by the bucket's default if `None`.
+    /// The store is not contacted yet.
+    pub fn from_location(location: &VaultLocation, lock_days: Option<u32>) -> Result<Self, ReadError> {
+        let lock = lock_days.map(|days| ObjectLock {
+            mode: LockMode::Compliance,
+            retention: Duration::from_secs(u64::from(days) * 86_400),
+        });
+        let OpenedStore { store, prefix, bucket, .. } = location.open(false, lock)?;
+        let vault = Vault::new(store.clone(), &prefix, bucket);
+        Ok(Self { vault, store: store.clone(), eraser: store.clone(), holder: store, keys: Vec::new() })
     }
 }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::opening::{OpeningArgs, RequestedOpenings};
 use super::vault_args::{VaultArgs, print_bytes};
-use crate::key_selection::KeySelection;
+use crate::folders::KeySelection;
 use crate::shares::{MAX_SHARE_FILE, collect_shares, combine_all, parse_shares};
 use command::error::{CommandError, ExitStatus};
 use command::output;

@@ -12,7 +12,7 @@ pub(crate) mod resolve;
 pub(crate) mod tests;
 
 pub use super::ledger::Ledger;
-pub use super::writable_vault::WritableVault;
+pub use super::location::WritableVault;
 pub use execute::{ErasureOutcome, execute_request, resume_erasure};
 pub use request::{ContentTarget, ErasureRequest};
 pub use resolve::{ResolvedTarget, TargetQuery, resolve_target};

@@ -11,7 +11,7 @@ use age::x25519::Identity;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReadError;
-use crate::key_selection::KeySelection;
+use crate::folders::KeySelection;
 use crate::ledger::{Ledger, LedgerEntry};
 use crate::location::Vault;
 use crate::read::{IndexLines, each_row};

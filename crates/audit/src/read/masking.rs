@@ -1,16 +1,17 @@
-//! Shows a session to somebody who may see only a part: [`ReplayedSession::keep_items`] leaves one person's items, and
-//! [`ReplayedSession::mask`] replaces their private parts by the redaction rules, as back ends get them. A text that
-//! the rules can't search becomes `[UNSCANNED]`. Columns of index lines were redacted when they were written.
-//! Neighbours: `redaction_counts` counts the same parts, the crate `redaction` finds them.
+//! The redaction rules on a session. [`ReplayedSession::keep_items`] leaves one person's items, and
+//! [`ReplayedSession::mask`] replaces their private parts, as back ends get them; a text that the rules can't search
+//! becomes `[UNSCANNED]`. [`ReplayedSession::apply_redaction_rules`] counts what back ends did not get, by placeholder,
+//! without the texts; an echo of stripped content is not counted. Columns of index lines were redacted when they were
+//! written. Neighbour: the crate `redaction` finds the parts, the same ones as in the gateway.
 
 use std::mem::take;
 
-use redaction::{Detector, ItemFindings, RedactionHit, SearchScratch, UNSCANNED, replace_hits};
 use serde_json::Value;
+
+use super::session::{RedactionCounts, ReplayedSession, SessionEntry};
+use redaction::{Detector, ItemFindings, RedactionHit, SearchScratch, UNSCANNED, replace_hits};
 use vault::document::{DocumentItem, ItemHead};
 use vault::index_row::IndexRow;
-
-use super::session::{ReplayedSession, SessionEntry};
 
 /// Longest text that is searched, bytes.
 const MAX_SEARCHED: usize = 8 << 20;
@@ -99,5 +100,38 @@ fn visit_texts(item: &mut DocumentItem, head: &mut Value, visit: &mut dyn FnMut(
 fn replace(rules: &Detector, hits: &[RedactionHit], text: &mut String) {
     if !hits.is_empty() {
         *text = replace_hits(text, hits, &mut |hit, _, out| out.push_str(rules.placeholder(hit)));
+    }
+}
+
+/// Returns the placeholders that a text below a key ("" for none) would get.
+pub type PlaceholderFinder<'f> = dyn FnMut(&str, &str) -> Vec<String> + 'f;
+
+fn count_redactions(item: &DocumentItem, find: &mut PlaceholderFinder<'_>) -> RedactionCounts {
+    let mut counts = RedactionCounts::new();
+    for piece in &item.content {
+        let key = piece.key.as_deref().unwrap_or_default();
+        let placeholders = match &piece.value {
+            Value::String(text) => find(key, text),
+            value => find(key, &value.to_string()),
+        };
+        for placeholder in placeholders {
+            *counts.entry(placeholder).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// The counts as text; `None` if nothing is hidden.
+pub(super) fn format_counts(counts: &RedactionCounts) -> Option<String> {
+    let texts: Vec<String> = counts.iter().map(|(placeholder, count)| format!("{count} {placeholder}")).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
+}
+
+impl ReplayedSession {
+    /// Applies a gateway's rules to all opened content; text and JSON output then include the counts.
+    pub fn apply_redaction_rules(&mut self, find: &mut PlaceholderFinder<'_>) {
+        for entry in &mut self.entries {
+            entry.redaction_counts = entry.item.as_ref().map(|item| count_redactions(item, find));
+        }
     }
 }

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use memchr::memmem;
 
-use super::fragments;
-use super::open_failure::OpenFailure;
-use super::opener::{FragmentOpener, MAX_PLAIN, NOT_A_DOCUMENT, OpenedDocuments, OpenedFragment, open_fragment};
+use super::opener::{
+    FragmentOpener, MAX_PLAIN, NOT_A_DOCUMENT, OpenFailure, OpenedDocuments, OpenedFragment, open_fragment,
+    split_fragments,
+};
 use crate::error::ReadError;
 use vault::delta::{ContentRebuilder, RebuildError, TOO_LARGE};
 use vault::object_names::{FragmentScope, ObjectName};
@@ -87,7 +88,7 @@ impl FragmentOpener<'_> {
             room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
             plain
         };
-        fragments::split(bytes).iter().map(|(offset, fragment)| (*offset, open(fragment))).collect()
+        split_fragments(bytes).iter().map(|(offset, fragment)| (*offset, open(fragment))).collect()
     }
 }
 

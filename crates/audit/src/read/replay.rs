@@ -13,8 +13,7 @@ use vault::index_row::IndexRow;
 use vault::object_names::FragmentScope;
 
 use super::document_check::{CONTENT_MISMATCH, UntrustedDocument};
-use super::open_failure::OpenFailure;
-use super::opener::{FragmentOpener, FragmentScopes, OpenedFragment};
+use super::opener::{FragmentOpener, FragmentScopes, OpenFailure, OpenedFragment};
 use super::payload_fetch::{FetchedPayload, FragmentHashes};
 use super::session::{ReplayFilter, ReplayedSession, SessionEntry, line_id};
 use super::session_index::{

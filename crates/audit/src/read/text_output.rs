@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use vault::document::DocumentItem;
 
+use super::masking::format_counts;
 use super::messages::{MessagePart, extract_messages, part_messages};
-use super::redaction_counts::format_counts;
 use super::session::{ReplayedSession, SessionEntry};
 use kernel::terminal::{escape_unsafe, format_count};
 

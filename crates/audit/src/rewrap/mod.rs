@@ -14,11 +14,10 @@ use kernel::folders::account_of_segment;
 use kernel::sha256::Sha256;
 
 use super::error::ReadError;
-use super::folders::parse_key_name;
-use super::key_selection::KeySelection;
+use super::folders::{KeySelection, parse_key_name};
 use super::ledger::{Ledger, LedgerEntry, LedgerSigner};
+use super::location::WritableVault;
 use super::read::{KeyOpening, open_key};
-use super::writable_vault::WritableVault;
 use vault::index_row::{KeyCopy, ShreddedKey};
 use vault::key_shares::ShareEnvelope;
 use vault::recipients::RecipientPolicy;

@@ -11,8 +11,7 @@ use age::x25519::Identity;
 use zeroize::Zeroizing;
 
 use crate::error::ReadError;
-use crate::folders::{is_share_of_folder, parse_key_name};
-use crate::key_selection::KeySelection;
+use crate::folders::{KeySelection, is_share_of_folder, parse_key_name};
 use crate::location::Vault;
 use vault::key_shares::{CombineFailure, KeyShare, ShareEnvelope, combine_shares};
 use vault::seal::key_id;

@@ -4,7 +4,7 @@
 //!
 //! Lines have the hash of each key's object, and `rewrap` records those of its copies. For lines of older versions
 //! without hashes, this limit is reported once. A key that exists after its erasure is reported. Neighbours:
-//! `erasures`, `fragment_check` (opening), `unreferenced_keys` (objects that no line names).
+//! `erasures`, `fragment_check` (opening), `unreferenced` (objects that no line names).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -17,7 +17,7 @@ use vault::store::probe::is_probe;
 use vault::store::settings::LockMode;
 use vault::store::{ObjectKind, ObjectVersion, VersionLock};
 
-use super::options::RequiredLock;
+use super::RequiredLock;
 use super::run_state::VerificationRun;
 
 /// Locks queried concurrently.

@@ -4,7 +4,7 @@
 //!
 //! Each request ends within [`DEADLINE`], retries included. A plaintext key is never sent. The
 //! result is a [`Secret`]; errors contain codes and remedies, no values. Neighbours: `app/key_opening` and
-//! `cli/auditor_keys` choose the keys; `aws kms encrypt` makes the ciphertext.
+//! `cli/vault_args` choose the keys; `aws kms encrypt` makes the ciphertext.
 
 mod ciphertext;
 mod request;

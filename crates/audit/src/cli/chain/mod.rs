@@ -8,7 +8,7 @@ use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args};
 
 use super::public_keys::{parse_signing_key, read_public_keys, read_public_keys_of_option, read_text_file};
-use crate::cli::auditor_keys::{KmsIdentityArgs, open_auditors};
+use crate::cli::vault_args::{KmsIdentityArgs, open_auditors};
 use crate::read::{Vault, VaultLocation};
 use crate::verify::{RequiredLock, VerifyOptions, VerifyProgress, anchor, verify};
 use command::error::{CommandError, ExitStatus};

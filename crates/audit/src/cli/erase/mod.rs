@@ -11,9 +11,9 @@ use clap::{ArgGroup, Args};
 
 use super::public_keys::{parse_signing_key, read_public_keys_of_option, read_text_file};
 use super::report_erasure;
-use crate::cli::auditor_keys::warn_if_key_is_open;
-use crate::cli::gateway_config::GatewayConfig;
+use crate::cli::GatewayConfig;
 use crate::cli::session_argument::parse_target;
+use crate::cli::vault_args::warn_if_key_is_open;
 use crate::erase::{
     ContentTarget, ErasureOutcome, ErasureRequest, WritableVault, execute_request, resolve_target, resume_erasure,
 };

@@ -12,13 +12,13 @@ use super::erase::{check_public_text, parse_validity, quote, read_signing_key, s
 use super::public_keys::{read_public_keys_of_option, read_text_file};
 use super::vault_args::VaultArgs;
 use crate::cli::session_argument::parse_session_argument;
-use crate::key_selection::KeySelection;
+use crate::folders::KeySelection;
 use crate::ledger::{Ledger, LedgerSigner};
+use crate::location::WritableVault;
 use crate::openings::{OpeningRequest, find_repeated_uses, list_openings, record_opening};
 use crate::read::{StoreAccessArgs, Vault};
 use crate::signed_index::SignedIndex;
 use crate::signed_request::{self, SignedRequest as _};
-use crate::writable_vault::WritableVault;
 use command::error::{CommandError, ExitStatus};
 use command::output;
 use command::runtime::block_on;

@@ -14,7 +14,7 @@ use super::access::read_access;
 use super::developers::DeveloperArgs;
 use super::page::VerificationState;
 use super::routes::{AuditState, LocalBrowser, local_router, shared_router};
-use crate::cli::gateway_config::GatewayConfig;
+use crate::cli::GatewayConfig;
 use crate::cli::opening::RequestedOpenings;
 use crate::cli::public_keys::read_public_keys;
 use crate::cli::vault_args::VaultArgs;

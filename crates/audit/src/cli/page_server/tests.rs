@@ -14,7 +14,7 @@ use super::page::VerificationState;
 use super::routes::{AuditState, LocalBrowser, local_router, shared_router};
 use crate::cli::opening::PermittedOpening;
 use crate::cli::opening_log::OpeningLog;
-use crate::key_selection::KeySelection;
+use crate::folders::KeySelection;
 use crate::read::tests::row;
 use crate::read::{Vault, VaultLocation};
 use crate::testing::site::Site;

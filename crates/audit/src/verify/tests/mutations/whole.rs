@@ -6,9 +6,9 @@ use super::*;
 use crate::erase::tests::Desk;
 use crate::erase::{TargetQuery, request::ContentTarget};
 use crate::hold::apply_hold;
+use crate::location::WritableVault;
 use crate::openings::tests::Openers;
 use crate::rewrap::tests::{Copier, of_default};
-use crate::writable_vault::WritableVault;
 use vault::object_names::{ObjectLayout, is_payload};
 use vault::store::{ErasePredicate, VaultEraser};
 
