@@ -54,6 +54,9 @@ const UNREADABLE: &str = "the session can't be read now: an auditor can see why\
 /// Most searches and sessions that are read at once.
 const MAX_READERS: usize = 4;
 
+/// The answer to a request that shows nothing.
+type Refusal = (StatusCode, String);
+
 pub(super) struct AuditState {
     pub(super) vault: Vault,
     pub(super) auditors: Vec<age::x25519::Identity>,
@@ -127,11 +130,11 @@ impl AuditState {
     ///
     /// # Errors
     /// The refusal of a client that nobody can be found for.
-    fn find_own_items(&self, client: Option<&KnownClient>) -> Result<Option<OwnItems>, (StatusCode, &'static str)> {
+    fn find_own_items(&self, client: Option<&KnownClient>) -> Result<Option<OwnItems>, Refusal> {
         let Some(developers) = &self.developers else { return Ok(None) };
         let text = "this page shows each person their own sessions, and your credential names nobody: log in at the \
                     identity provider, or use a client certificate\n";
-        developers.own_items(client).map(Some).ok_or((StatusCode::FORBIDDEN, text))
+        developers.own_items(client).map(Some).ok_or_else(|| (StatusCode::FORBIDDEN, text.to_owned()))
     }
 
     /// Whether a signed index line of the session is among `own`.
@@ -259,11 +262,8 @@ async fn get_search(
     State(audit): State<Arc<AuditState>>,
     client: Option<Extension<KnownClient>>,
     Params(mut search): Params<SearchForm>,
-) -> Response {
-    let own = match audit.find_own_items(client.as_deref()) {
-        Ok(own) => own,
-        Err(refusal) => return refusal.into_response(),
-    };
+) -> Result<Response, Refusal> {
+    let own = audit.find_own_items(client.as_deref())?;
     if own.is_some() {
         search.user.clear();
     }
@@ -314,16 +314,8 @@ async fn get_search(
     if own.is_none() {
         hints.extend(found.iter().flat_map(|found| found.claimed_ids.clone()));
     }
-    render_page(&SearchPage {
-        banner: audit.banner(),
-        search: search.without_invisible(),
-        has_users: own.is_none(),
-        lines,
-        count,
-        problem,
-        hints,
-        left_out,
-    })
+    let (search, has_users) = (search.without_invisible(), own.is_none());
+    Ok(render_page(&SearchPage { banner: audit.banner(), search, has_users, lines, count, problem, hints, left_out }))
 }
 
 /// Searches index lines; with keys, unsigned lines come last and are passed with `true`.
@@ -351,7 +343,7 @@ async fn get_session(
     client: Option<Extension<KnownClient>>,
     Params(query): Params<SessionQuery>,
     headers: HeaderMap,
-) -> Response {
+) -> Result<Response, Refusal> {
     // A page of another site could make a browser open sessions in its user's name. The redirect after a login at the
     // identity provider looks the same.
     if is_cross_site(&headers) {
@@ -360,22 +352,16 @@ async fn get_session(
             "<!doctype html><html lang=en><meta charset=utf-8><title>tollgate</title><p>A link on another site, or a \
              login, led here, so nothing was opened. <a href=\"{link}\">Open the session</a>"
         );
-        return (StatusCode::FORBIDDEN, Html(page)).into_response();
+        return Ok((StatusCode::FORBIDDEN, Html(page)).into_response());
     }
-    let own = match audit.find_own_items(client.as_deref()) {
-        Ok(own) => own,
-        Err(refusal) => return refusal.into_response(),
-    };
+    let not_own = || (StatusCode::NOT_FOUND, NOT_OWN.to_owned());
+    let unreadable = || (StatusCode::BAD_GATEWAY, UNREADABLE.to_owned());
+    let own = audit.find_own_items(client.as_deref())?;
     let _reading = audit.readers.acquire().await;
     if let Some(own) = &own {
-        let has_own = match own.account == query.account {
-            true => audit.has_own_item(own, &query.session).await,
-            false => Ok(false),
-        };
-        match has_own {
-            Ok(true) => {}
-            Ok(false) => return (StatusCode::NOT_FOUND, NOT_OWN).into_response(),
-            Err(_) => return (StatusCode::BAD_GATEWAY, UNREADABLE).into_response(),
+        let is_own_account = own.account == query.account;
+        if !(is_own_account && audit.has_own_item(own, &query.session).await.map_err(|_| unreadable())?) {
+            return Err(not_own());
         }
     }
     let opening = PermittedOpening::find(&audit.openings.lock(), &query.session, &query.account).cloned();
@@ -386,16 +372,13 @@ async fn get_session(
     };
     let opened = format!("session {} of {}{view}", query.session, query.account);
     let client = client.as_ref().map(|client| &*client.name);
-    if let Err(why) = audit.log.record_opening(client, "serve", &opened) {
-        // An opening that can't be logged must not happen.
-        return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
-    }
+    // An opening that can't be logged must not happen.
+    let logged = audit.log.record_opening(client, "serve", &opened);
+    logged.map_err(|why| (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")))?;
     let openings = PermittedOpening::now(&audit.openings.lock());
     let mut opener = FragmentOpener::for_openings(&audit.vault, audit.auditors.clone(), openings);
-    let signed = match audit.read_signed_objects().await {
-        Ok(signed) => signed,
-        Err(why) => return (StatusCode::BAD_GATEWAY, clean_lines(&why.to_string()) + "\n").into_response(),
-    };
+    let signed = audit.read_signed_objects().await;
+    let signed = signed.map_err(|why| (StatusCode::BAD_GATEWAY, clean_lines(&why.to_string()) + "\n"))?;
     let filter = ReplayFilter {
         account: Some(query.account.clone()),
         tenant: None,
@@ -405,20 +388,22 @@ async fn get_session(
     };
     let replayed = replay(&mut opener, &query.session, &filter).await;
     match (replayed, &own, &audit.developers) {
-        (Ok(replay), None, _) => render_page(&build_session_page(&audit, &query, &replay, &opener.alternative_reads)),
-        (Err(why), None, _) => (StatusCode::NOT_FOUND, clean_lines(&why.to_string()) + "\n").into_response(),
+        (Ok(replay), None, _) => {
+            Ok(render_page(&build_session_page(&audit, &query, &replay, &opener.alternative_reads)))
+        }
+        (Err(why), None, _) => Err((StatusCode::NOT_FOUND, clean_lines(&why.to_string()) + "\n")),
         (Ok(mut replay), Some(own), Some(developers)) => {
             replay.keep_items(&|row| own.contain(row));
             if replay.is_empty() {
-                return (StatusCode::NOT_FOUND, NOT_OWN).into_response();
+                return Err(not_own());
             }
             if opening.is_none() {
                 replay.mask(&developers.rules);
             }
             let view = describe_view(opening.as_ref(), replay.unopened(), opener.needs_request);
-            render_page(&SessionPage { view, ..build_session_page(&audit, &query, &replay, &[]) })
+            Ok(render_page(&SessionPage { view, ..build_session_page(&audit, &query, &replay, &[]) }))
         }
-        _ => (StatusCode::BAD_GATEWAY, UNREADABLE).into_response(),
+        _ => Err(unreadable()),
     }
 }
 
@@ -447,15 +432,11 @@ fn build_session_page(
         ),
     };
     let segment = kernel::pseudonym::encode_segment(&wanted.session).unwrap_or_else(|| wanted.session.clone());
+    let segment_path = format!("/{segment}/");
     let concerned = match &*audit.verified.lock() {
         VerificationState::Done(report) => {
-            let segment_path = format!("/{segment}/");
-            report
-                .findings
-                .iter()
-                .filter(|finding| finding.location.contains(&segment_path))
-                .map(|finding| escape_unsafe(&finding.message))
-                .collect()
+            let found = report.findings.iter().filter(|finding| finding.location.contains(&segment_path));
+            found.map(|finding| escape_unsafe(&finding.message)).collect()
         }
         _ => Vec::new(),
     };
