@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::error::ReadError;
+use super::error::Result;
 use super::location::Vault;
 use vault::object_names::{SIGNATURE_SUFFIX, account_segment};
 use vault::store::ObjectKind;
@@ -44,11 +44,7 @@ pub(crate) fn epoch_folder(chain: &ChainId, epoch: &str) -> String {
 }
 
 /// Lists the vault's chains, if given only those of an account or of a writer. Verifies nothing.
-pub(crate) async fn list_chains(
-    vault: &Vault,
-    account: Option<&str>,
-    writer: Option<&str>,
-) -> Result<ChainListing, ReadError> {
+pub(crate) async fn list_chains(vault: &Vault, account: Option<&str>, writer: Option<&str>) -> Result<ChainListing> {
     let prefix = match (account.map(account_segment), writer) {
         (Some(account), Some(writer)) => format!("chain/{account}/{writer}/"),
         (Some(account), None) => format!("chain/{account}/"),

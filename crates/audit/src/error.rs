@@ -6,6 +6,9 @@ use std::path::Path;
 
 use vault::store::StoreError;
 
+/// The result of a call that reads, verifies or writes a vault.
+pub type Result<T, E = ReadError> = std::result::Result<T, E>;
+
 /// Most messages that a [`ShortList`] keeps.
 const MAX_LISTED: usize = 100;
 

@@ -14,7 +14,7 @@ use kernel::rng::Rng;
 
 use super::erase::request::ContentTarget;
 use super::erase::resolve::{TargetQuery, find_sessions, find_sessions_with_unsigned};
-use super::error::ReadError;
+use super::error::{ReadError, Result};
 use super::folders::SessionFolder;
 use super::location::{Vault, WritableVault};
 use super::read::{IndexLines, each_row};
@@ -58,7 +58,7 @@ pub async fn apply_hold(
     (by, why): (&str, &str),
     now: UnixNanos,
     rng: &dyn Rng,
-) -> Result<HoldOutcome, ReadError> {
+) -> Result<HoldOutcome> {
     let mut outcome = HoldOutcome::default();
     let (account, folders) = match &query.target {
         ContentTarget::Session(session) if !set => find_held_session(place, query, session).await?,
@@ -132,7 +132,7 @@ async fn find_held_session(
     place: &WritableVault,
     query: &TargetQuery,
     session: &str,
-) -> Result<(String, BTreeSet<SessionFolder>), ReadError> {
+) -> Result<(String, BTreeSet<SessionFolder>)> {
     let mut folders: BTreeMap<String, BTreeSet<SessionFolder>> = BTreeMap::new();
     for hold in list_notes(&place.vault, query.account.as_deref()).await?.in_force {
         let is_wanted_tenant = query.tenant.as_deref().is_none_or(|tenant| id_segment(tenant) == hold.tenant);
@@ -147,7 +147,7 @@ async fn find_held_session(
     }
 }
 
-async fn write_note(place: &WritableVault, folder: &str, note: &HoldNote, now: UnixNanos) -> Result<(), ReadError> {
+async fn write_note(place: &WritableVault, folder: &str, note: &HoldNote, now: UnixNanos) -> Result<()> {
     let existing = read_notes(&place.vault, folder).await?;
     let is_taken = |number: &u64| existing.notes.contains_key(number) || existing.unreadable.contains_key(number);
     // numbers have no meaning, they only have to be unused
@@ -171,7 +171,7 @@ struct SessionNotes {
     invalid: Vec<String>,
 }
 
-async fn read_notes(vault: &Vault, folder: &str) -> Result<SessionNotes, ReadError> {
+async fn read_notes(vault: &Vault, folder: &str) -> Result<SessionNotes> {
     let mut found = SessionNotes::default();
     for name in vault.list(ObjectKind::Key, folder).await? {
         let file = vault.relative_name(&name).and_then(|name| name.strip_prefix(folder));
@@ -214,7 +214,7 @@ async fn list_session_objects(
     account: &str,
     tenant: &str,
     session: &str,
-) -> Result<SessionObjects, ReadError> {
+) -> Result<SessionObjects> {
     let mut objects = BTreeSet::new();
     for (kind, folder) in [
         (ObjectKind::Key, format!("keys/{account}/{tenant}/{session}/")),
@@ -244,7 +244,7 @@ async fn list_session_objects(
 }
 
 /// Notes of one account (as the index shows it) or of all.
-pub async fn list_notes(vault: &Vault, account: Option<&str>) -> Result<HoldNotes, ReadError> {
+pub async fn list_notes(vault: &Vault, account: Option<&str>) -> Result<HoldNotes> {
     let prefix =
         account.map_or(HOLDS_FOLDER.to_owned(), |account| format!("{HOLDS_FOLDER}{}/", account_segment(account)));
     let (mut listed, mut folders) = (HoldNotes::default(), BTreeSet::new());
@@ -285,11 +285,7 @@ pub async fn list_notes(vault: &Vault, account: Option<&str>) -> Result<HoldNote
 
 /// Fails if a hold note covers the session; all arguments are segments of object names. Object holds are not enough:
 /// packed content and keys that were stored later have none.
-pub(super) async fn check_no_hold_note(
-    vault: &Vault,
-    account: &str,
-    (tenant, session): &SessionFolder,
-) -> Result<(), ReadError> {
+pub(super) async fn check_no_hold_note(vault: &Vault, account: &str, (tenant, session): &SessionFolder) -> Result<()> {
     let found = read_notes(vault, &format!("{HOLDS_FOLDER}{account}/{tenant}/{session}/")).await?;
     if found.unreadable.is_empty() && active_holds(&found.notes).is_empty() {
         return Ok(());

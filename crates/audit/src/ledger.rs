@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use crate::chains::list_chains;
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use crate::location::WritableVault;
 use crate::read::index;
 use crate::signed_request::{SignedRequest, is_valid_at};
@@ -145,7 +145,7 @@ impl<'p> Ledger<'p> {
         signer: LedgerSigner<'p>,
         account: &str,
         now: UnixNanos,
-    ) -> Result<Self, ReadError> {
+    ) -> Result<Self> {
         let writer = signer.writer;
         if writer.is_empty() || account_segment(writer) != writer {
             return Err(ReadError::new(format!(
@@ -178,7 +178,7 @@ impl<'p> Ledger<'p> {
     }
 
     /// Reads one epoch; epochs must come in order.
-    async fn read_epoch(&mut self, name: &str, numbers: &BTreeSet<u64>) -> Result<(), ReadError> {
+    async fn read_epoch(&mut self, name: &str, numbers: &BTreeSet<u64>) -> Result<()> {
         let mut epoch = self.empty_epoch(name);
         let (mut is_closed, mut has_all_lines, mut signed_digests) = (false, true, 0);
         for n in numbers {
@@ -217,12 +217,7 @@ impl<'p> Ledger<'p> {
 
     /// The digest with this name and its SHA-256 (hex), if one of the keys signed it and its content matches the name;
     /// any other object is counted as foreign.
-    async fn read_signed_digest(
-        &mut self,
-        name: &str,
-        epoch: &str,
-        n: u64,
-    ) -> Result<Option<(ChainDigest, String)>, ReadError> {
+    async fn read_signed_digest(&mut self, name: &str, epoch: &str, n: u64) -> Result<Option<(ChainDigest, String)>> {
         let bytes = self.fetch_if_present(name).await?;
         let signature = self.fetch_if_present(&format!("{name}{SIGNATURE_SUFFIX}")).await?;
         let digest: Option<ChainDigest> = bytes.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok());
@@ -248,7 +243,7 @@ impl<'p> Ledger<'p> {
     }
 
     /// An object of the chain, if it exists.
-    async fn fetch_if_present(&self, name: &str) -> Result<Option<Bytes>, ReadError> {
+    async fn fetch_if_present(&self, name: &str) -> Result<Option<Bytes>> {
         match self.place.vault.try_fetch(ObjectKind::Chain, name).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(StoreError::Missing) => Ok(None),
@@ -259,7 +254,7 @@ impl<'p> Ledger<'p> {
     }
 
     /// Adds the line of a signed index object to the state.
-    fn record_line(&mut self, epoch: &mut LedgerEpoch, object: &Bytes) -> Result<(), ReadError> {
+    fn record_line(&mut self, epoch: &mut LedgerEpoch, object: &Bytes) -> Result<()> {
         let (row, text) = self.parse_line(object)?;
         epoch.tree.push(leaf_hash(text.as_bytes()));
         epoch.begun = self.record_row(row).or(epoch.begun.take());
@@ -281,7 +276,7 @@ impl<'p> Ledger<'p> {
     }
 
     /// The only line of one of the ledger's index objects.
-    fn parse_line(&self, object: &Bytes) -> Result<LedgerLine, ReadError> {
+    fn parse_line(&self, object: &Bytes) -> Result<LedgerLine> {
         let mut text = index::unpack_lines("", object, true)
             .map_err(|_| self.invalid_chain_error("an index object is damaged"))?;
         if text.pop() != Some('\n') || text.contains('\n') {
@@ -326,7 +321,7 @@ impl<'p> Ledger<'p> {
     ///
     /// # Errors
     /// The store fails, or the digest was deleted or changed after it was written.
-    pub async fn fetch_newest_digest(&self) -> Result<Option<(Bytes, Bytes)>, ReadError> {
+    pub async fn fetch_newest_digest(&self) -> Result<Option<(Bytes, Bytes)>> {
         let Some(LedgerHead { link, .. }) = &self.head else { return Ok(None) };
         let name = self.empty_epoch(&link.epoch).names.digest(&self.account, link.n);
         let digest = self.fetch_if_present(&name).await?;
@@ -340,11 +335,7 @@ impl<'p> Ledger<'p> {
 
     /// Whether an earlier run stored this line while its request was valid, and died before the line's digest.
     /// [`Self::finish_begun`] then takes that line, also after the request has expired: nothing else can follow it.
-    pub async fn has_begun_in_time<R: SignedRequest>(
-        &self,
-        request: &R,
-        entry: &LedgerEntry,
-    ) -> Result<bool, ReadError> {
+    pub async fn has_begun_in_time<R: SignedRequest>(&self, request: &R, entry: &LedgerEntry) -> Result<bool> {
         // in an open epoch the next line ends an erasure, and needs no valid request
         let attempts = if self.open_epoch.is_some() { 0 } else { MAX_NAME_ATTEMPTS };
         for attempt in 0..attempts {
@@ -369,7 +360,7 @@ impl<'p> Ledger<'p> {
 
     /// The name of a digest or signature of the last epoch that is not locked although the store supports locks; `None`
     /// if all are locked, or the store is a folder.
-    pub async fn find_unlocked_object(&self) -> Result<Option<String>, ReadError> {
+    pub async fn find_unlocked_object(&self) -> Result<Option<String>> {
         let Some(LedgerHead { link, .. }) = &self.head else { return Ok(None) };
         let folder = format!("chain/{}/{}/{}/", account_segment(&self.account), self.signer.writer, link.epoch);
         let versions = self.place.vault.list_all_versions(ObjectKind::Chain, &folder).await?;
@@ -397,7 +388,7 @@ impl<'p> Ledger<'p> {
     ///
     /// # Errors
     /// As [`Self::append`], or the line is not stored any more.
-    pub async fn finish_begun(&mut self, entry: LedgerEntry) -> Result<(), ReadError> {
+    pub async fn finish_begun(&mut self, entry: LedgerEntry) -> Result<()> {
         self.append_line(entry, false).await
     }
 
@@ -406,12 +397,12 @@ impl<'p> Ledger<'p> {
     ///
     /// # Errors
     /// The store fails, or another run is active.
-    pub async fn append(&mut self, entry: LedgerEntry) -> Result<(), ReadError> {
+    pub async fn append(&mut self, entry: LedgerEntry) -> Result<()> {
         self.append_line(entry, true).await
     }
 
     /// `may_begin`: whether a line may be written that no earlier run stored.
-    async fn append_line(&mut self, entry: LedgerEntry, may_begin: bool) -> Result<(), ReadError> {
+    async fn append_line(&mut self, entry: LedgerEntry, may_begin: bool) -> Result<()> {
         if let Some(epoch) = self.open_epoch.take() {
             if self.write_line(&epoch, entry, may_begin).await? {
                 return Ok(());
@@ -448,12 +439,7 @@ impl<'p> Ledger<'p> {
     }
 
     /// Writes a line and its digest; false if another object has the name of the digest or of its signature.
-    async fn write_line(
-        &mut self,
-        epoch: &LedgerEpoch,
-        entry: LedgerEntry,
-        may_begin: bool,
-    ) -> Result<bool, ReadError> {
+    async fn write_line(&mut self, epoch: &LedgerEpoch, entry: LedgerEntry, may_begin: bool) -> Result<bool> {
         let (is_last, is_opening) = (entry.is_last(), matches!(entry, LedgerEntry::Opening(_)));
         let (n, mut tree) = (epoch.tree.size(), epoch.tree.clone());
         let index = self.ensure_index_object(epoch, n, entry, may_begin).await?;
@@ -490,7 +476,7 @@ impl<'p> Ledger<'p> {
         n: u64,
         entry: LedgerEntry,
         may_begin: bool,
-    ) -> Result<IndexObject, ReadError> {
+    ) -> Result<IndexObject> {
         let stored = self.find_stored_lines(epoch, n, &entry).await?;
         if let Some((_, object)) = stored.newest {
             return Ok(object);
@@ -516,12 +502,7 @@ impl<'p> Ledger<'p> {
     }
 
     /// The objects of leaf `n` that are in the store.
-    async fn find_stored_lines(
-        &self,
-        epoch: &LedgerEpoch,
-        n: u64,
-        entry: &LedgerEntry,
-    ) -> Result<StoredLines, ReadError> {
+    async fn find_stored_lines(&self, epoch: &LedgerEpoch, n: u64, entry: &LedgerEntry) -> Result<StoredLines> {
         let folder = format!("index/v1/account={}/", account_segment(&self.account));
         let file = format!("/{}-{}-{n:010}.ndjson.zst", self.signer.writer, epoch.names.epoch());
         let names = self.place.vault.list(ObjectKind::Index, &folder).await?;
@@ -633,7 +614,7 @@ impl<'p> Ledger<'p> {
     }
 
     /// Writes an object, unless it exists; `None` if an object with this name has other bytes.
-    async fn ensure_object(&self, kind: ObjectKind, name: &str, bytes: Bytes) -> Result<Option<PutOutcome>, ReadError> {
+    async fn ensure_object(&self, kind: ObjectKind, name: &str, bytes: Bytes) -> Result<Option<PutOutcome>> {
         let to_error = |error: StoreError| ReadError::from_object_error(name, &error);
         // read first, because not every store honours the condition of a put
         let stored = match self.place.vault.try_fetch(kind, name).await {

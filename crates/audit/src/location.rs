@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Args;
 
-use super::error::ReadError;
+use super::error::{ReadError, Result};
 use kernel::clock::UnixNanos;
 use vault::chain::note::VerifyKey;
 use vault::object_names::SIGNATURE_SUFFIX;
@@ -78,7 +78,7 @@ impl StoreAccessArgs {
 
 impl VaultLocation {
     /// Opens the store; a folder must exist. Objects written to S3 get the lock.
-    pub(crate) fn open(&self, first_version: bool, lock: Option<ObjectLock>) -> Result<OpenedStore, ReadError> {
+    pub(crate) fn open(&self, first_version: bool, lock: Option<ObjectLock>) -> Result<OpenedStore> {
         if self.store.is_empty() {
             return Err(ReadError::new("give --store: a folder, or s3://bucket/prefix"));
         }
@@ -115,7 +115,7 @@ impl Vault {
     }
 
     /// The vault at `location`. No I/O yet.
-    pub fn from_location(location: &VaultLocation) -> Result<Self, ReadError> {
+    pub fn from_location(location: &VaultLocation) -> Result<Self> {
         let opened = location.open(location.access.first_version, None)?;
         Ok(Self {
             is_key_bucket_given: location.keys.is_some(),
@@ -125,7 +125,7 @@ impl Vault {
     }
 
     /// The object's name in a reference: `s3://bucket/name`, `file:///name`, or the plain name.
-    pub fn parse_reference<'a>(&self, reference: &'a str) -> Result<&'a str, ReadError> {
+    pub fn parse_reference<'a>(&self, reference: &'a str) -> Result<&'a str> {
         if let Some(name) = reference.strip_prefix("file://") {
             return Ok(name.trim_start_matches('/'));
         }
@@ -180,7 +180,7 @@ impl Vault {
     }
 
     /// As [`Self::try_fetch_chain_object`], with a [`ReadError`].
-    pub(crate) async fn fetch_chain_object(&self, name: &str) -> Result<Bytes, ReadError> {
+    pub(crate) async fn fetch_chain_object(&self, name: &str) -> Result<Bytes> {
         self.try_fetch_chain_object(name).await.map_err(|error| ReadError::from_object_error(name, &error))
     }
 
@@ -200,7 +200,7 @@ impl Vault {
         kind: ObjectKind,
         prefix: &str,
         after: Option<(String, String)>,
-    ) -> Result<Option<VersionPage>, ReadError> {
+    ) -> Result<Option<VersionPage>> {
         self.reader
             .versions(kind, &self.full_name(prefix), after)
             .await
@@ -208,11 +208,7 @@ impl Vault {
     }
 
     /// All versions of names below `prefix`, without delete markers; `None` if the store has no versions.
-    pub(crate) async fn list_all_versions(
-        &self,
-        kind: ObjectKind,
-        prefix: &str,
-    ) -> Result<Option<Vec<ObjectVersion>>, ReadError> {
+    pub(crate) async fn list_all_versions(&self, kind: ObjectKind, prefix: &str) -> Result<Option<Vec<ObjectVersion>>> {
         let (mut versions, mut after) = (Vec::new(), None);
         loop {
             let Some(page) = self.list_versions(kind, prefix, after).await? else { return Ok(None) };
@@ -225,11 +221,7 @@ impl Vault {
     }
 
     /// A version's lock; `None` if the store can't lock.
-    pub(crate) async fn fetch_lock(
-        &self,
-        kind: ObjectKind,
-        version: &ObjectVersion,
-    ) -> Result<Option<VersionLock>, ReadError> {
+    pub(crate) async fn fetch_lock(&self, kind: ObjectKind, version: &ObjectVersion) -> Result<Option<VersionLock>> {
         self.reader
             .version_lock(kind, version)
             .await
@@ -237,17 +229,12 @@ impl Vault {
     }
 
     /// An object, or the bytes in `range` (first byte, length).
-    pub(crate) async fn fetch(
-        &self,
-        kind: ObjectKind,
-        name: &str,
-        range: Option<(u64, u64)>,
-    ) -> Result<Bytes, ReadError> {
+    pub(crate) async fn fetch(&self, kind: ObjectKind, name: &str, range: Option<(u64, u64)>) -> Result<Bytes> {
         self.reader.get(kind, name, range).await.map_err(|error| ReadError::from_object_error(name, &error))
     }
 
     /// Full names of the objects below `prefix`, which is given without the vault's prefix.
-    pub(crate) async fn list(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, ReadError> {
+    pub(crate) async fn list(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>> {
         let prefix = self.full_name(prefix);
         self.reader.list(kind, &prefix).await.map_err(|error| ReadError::from_object_error(&prefix, &error))
     }
@@ -270,7 +257,7 @@ pub struct WritableVault {
 impl WritableVault {
     /// The vault at `location`. Objects written to S3 are locked for `lock_days`, or by the bucket's default if `None`.
     /// The store is not contacted yet.
-    pub fn from_location(location: &VaultLocation, lock_days: Option<u32>) -> Result<Self, ReadError> {
+    pub fn from_location(location: &VaultLocation, lock_days: Option<u32>) -> Result<Self> {
         let lock = lock_days.map(|days| ObjectLock {
             mode: LockMode::Compliance,
             retention: Duration::from_secs(u64::from(days) * 86_400),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 use super::chains::list_chains;
-use super::error::{ReadError, ShortList};
+use super::error::{ReadError, Result, ShortList};
 use super::location::Vault;
 use kernel::sha256::Sha256;
 use vault::chain::digest::ChainDigest;
@@ -40,18 +40,14 @@ impl SignedIndex {
     /// # Errors
     /// The chains can't be listed, every read is denied, or the store fails to return a digest (whose objects must not
     /// count as unsigned).
-    pub async fn read(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Self, ReadError> {
+    pub async fn read(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Self> {
         let mut signed = Self::default();
         signed.visit_new_digests(vault, keys, account, &mut |_, _| {}).await?;
         Ok(signed)
     }
 
     /// As [`Self::read`]; `None` without keys: signatures are not checked.
-    pub async fn read_if_keys(
-        vault: &Vault,
-        keys: &[VerifyKey],
-        account: Option<&str>,
-    ) -> Result<Option<Self>, ReadError> {
+    pub async fn read_if_keys(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Option<Self>> {
         if keys.is_empty() { Ok(None) } else { Self::read(vault, keys, account).await.map(Some) }
     }
 
@@ -63,7 +59,7 @@ impl SignedIndex {
         keys: &[VerifyKey],
         account: Option<&str>,
         visit: &mut DigestVisitor<'_>,
-    ) -> Result<(), ReadError> {
+    ) -> Result<()> {
         let chains = list_chains(vault, account, None).await?.chains;
         let digests = chains.iter().flat_map(|(chain, epochs)| {
             let name =
@@ -212,7 +208,7 @@ fn parse_account_day<'n>(vault: &Vault, name: &'n str) -> Option<(String, &'n st
 /// A digest or a signature; `None` if there is no such object, or one that no gateway wrote: too large, or not a
 /// regular file. The inner error is one of this object, and says whether the store denies access, possibly to every
 /// object; the outer one is one of the store.
-async fn read_chain_object(vault: &Vault, name: &str) -> Result<Result<Option<Bytes>, (bool, String)>, ReadError> {
+async fn read_chain_object(vault: &Vault, name: &str) -> Result<Result<Option<Bytes>, (bool, String)>> {
     match vault.try_fetch_chain_object(name).await {
         Ok(bytes) => Ok(Ok(Some(bytes))),
         Err(StoreError::Missing | StoreError::TooLarge) => Ok(Ok(None)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use kernel::clock::UnixNanos;
 use vault::chain::note::{self, SigningKey, VerifyKey};
 use vault::object_names::parse_time;
@@ -82,7 +82,7 @@ pub fn sign<R: SignedRequest>(file_text: &str, key: &SigningKey) -> Result<Strin
 ///
 /// # Errors
 /// The text is not a valid request, or has too few valid signatures.
-pub fn open<R: SignedRequest>(file_text: &str, people: &[VerifyKey]) -> Result<(R, Vec<String>), ReadError> {
+pub fn open<R: SignedRequest>(file_text: &str, people: &[VerifyKey]) -> Result<(R, Vec<String>)> {
     let (request, text) = read(file_text).map_err(ReadError::new)?;
     let verified = note::verified_signers(file_text, people).filter(|(signed_text, _)| *signed_text == text);
     let (_, signers) = verified.ok_or_else(|| ReadError::new(R::NOT_SIGNED))?;
@@ -96,7 +96,7 @@ pub fn open<R: SignedRequest>(file_text: &str, people: &[VerifyKey]) -> Result<(
 }
 
 /// Checks that a request may be used now.
-pub fn check_validity<R: SignedRequest>(request: &R, now: UnixNanos) -> Result<(), ReadError> {
+pub fn check_validity<R: SignedRequest>(request: &R, now: UnixNanos) -> Result<()> {
     let (time, expires) = request.times();
     if is_expired(expires, now) {
         return Err(ReadError::new(format!("expired at {expires}: make a new request")));

@@ -46,6 +46,9 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
+/// The result of a command, or of a part of one.
+pub type Result<T, E = CommandError> = std::result::Result<T, E>;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {

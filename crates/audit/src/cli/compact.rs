@@ -10,7 +10,7 @@ use crate::cli::sessions::KEYS_WITHOUT_EFFECT;
 use crate::compact::{CompactOptions, compact};
 use crate::error::ShortList;
 use crate::read::{Vault, VaultLocation};
-use command::error::{CommandError, ExitStatus};
+use command::error::{CommandError, ExitStatus, Result};
 use command::output;
 use command::runtime::block_on;
 use kernel::clock::{Clock, SystemClock};
@@ -41,7 +41,7 @@ pub struct CompactArgs {
 }
 
 /// Runs `vault compact`.
-pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus> {
     let compact_options = CompactOptions {
         folder: options.output.clone(),
         account: options.account.clone(),

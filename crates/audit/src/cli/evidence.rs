@@ -11,7 +11,7 @@ use crate::evidence::bundle::EvidenceBundle;
 use crate::evidence::{EvidencePeriod, gather_evidence};
 use crate::read::Vault;
 use crate::verify::verify;
-use command::error::{CommandError, ExitStatus};
+use command::error::{CommandError, ExitStatus, Result};
 use command::output;
 use command::runtime::block_on;
 use kernel::clock::{Clock, SystemClock};
@@ -39,7 +39,7 @@ pub struct EvidenceArgs {
 }
 
 /// Runs `vault evidence`.
-pub(super) fn run_evidence(options: &EvidenceArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_evidence(options: &EvidenceArgs) -> Result<ExitStatus> {
     let period = &options.period;
     if period.from >= period.to {
         return Err("--to must be after --from".into());

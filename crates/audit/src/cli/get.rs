@@ -11,7 +11,7 @@ use super::public_keys::read_public_keys;
 use super::share::GivenShares;
 use super::vault_args::{VaultArgs, print_bytes};
 use crate::read::{ContentReference, FragmentOpener, IndexQuery, LeafId, LineSelection, get, get_lines};
-use command::error::{CommandError, ExitStatus};
+use command::error::{ExitStatus, Result};
 use command::output;
 use command::runtime::block_on;
 use kernel::terminal::escape_json;
@@ -48,7 +48,7 @@ pub struct GetArgs {
 }
 
 /// Runs `vault get`.
-pub(super) fn run_get(options: &GetArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_get(options: &GetArgs) -> Result<ExitStatus> {
     let GetArgs { uri, range, trace, span, leaf, account, key, shares, vault: vault_args } = options;
     block_on(async {
         let (leaf, keys) = (leaf.as_deref().map(LeafId::parse).transpose()?, read_public_keys(key)?);

@@ -29,7 +29,7 @@ mod vault_args;
 use crate::cli::sessions::{FindArgs, SessionArgs, run_find, run_session};
 use crate::read::{ExportFormat, ReadError, ReplayedSession};
 use command::admin_client::{AdminPort, AdminPortArgs};
-use command::error::{CommandError, ExitStatus};
+use command::error::{CommandError, ExitStatus, Result};
 use command::output::{self, report_error_clean};
 use kernel::rng::SystemRng;
 use kernel::terminal::escape_json;
@@ -44,11 +44,11 @@ pub use opening::DEFAULT_OPENINGS_WRITER;
 /// What these commands ask of the gateway's configuration (`--config`), which only the root package can read.
 pub trait GatewayConfig {
     /// The admin port of the selected gateway.
-    fn admin_port(&self, options: &AdminPortArgs) -> Result<AdminPort, CommandError>;
+    fn admin_port(&self, options: &AdminPortArgs) -> Result<AdminPort>;
     /// The redaction rules of the configuration, or the built-in ones.
-    fn redaction_rules(&self) -> Result<Arc<Detector>, CommandError>;
+    fn redaction_rules(&self) -> Result<Arc<Detector>>;
     /// The recipients of each vault with a store, by the vault's id.
-    fn vault_recipients(&self) -> Result<Vec<(String, RecipientPolicy)>, CommandError>;
+    fn vault_recipients(&self) -> Result<Vec<(String, RecipientPolicy)>>;
 }
 
 /// Subcommands of `vault` that work on a vault, without a gateway.
@@ -163,7 +163,7 @@ pub fn run(config: &dyn GatewayConfig, command: AuditCommand) -> ExitStatus {
     run_on_vault(config, command).unwrap_or_else(|error| report_error_clean(&error))
 }
 
-fn run_on_vault(config: &dyn GatewayConfig, command: AuditCommand) -> Result<ExitStatus, CommandError> {
+fn run_on_vault(config: &dyn GatewayConfig, command: AuditCommand) -> Result<ExitStatus> {
     match command {
         AuditCommand::Keygen { output: file, signing, name } => {
             let public = match signing {
@@ -217,7 +217,7 @@ fn print_with_redaction_marks(
     config: &dyn GatewayConfig,
     session: SessionArgs,
     write: impl FnOnce(&ReplayedSession, &mut Vec<u8>) -> Result<io::Result<()>, ReadError>,
-) -> Result<ExitStatus, CommandError> {
+) -> Result<ExitStatus> {
     let rules = config.redaction_rules()?;
     run_session(session, true, |replay, out| {
         let mut scratch = SearchScratch::new();

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use command::error::CommandError;
+use command::error::{CommandError, Result};
 use kernel::files::read_text;
 use kernel::secret::Secret;
 use vault::chain::note::{SigningKey, VerifyKey};
@@ -12,11 +12,11 @@ use vault::chain::note::{SigningKey, VerifyKey};
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// The public keys of `--key`, as texts or in files.
-pub(crate) fn read_public_keys(given: &[String]) -> Result<Vec<VerifyKey>, CommandError> {
+pub(crate) fn read_public_keys(given: &[String]) -> Result<Vec<VerifyKey>> {
     read_public_keys_of_option("--key", given)
 }
 
-pub(super) fn read_public_keys_of_option(option: &str, given: &[String]) -> Result<Vec<VerifyKey>, CommandError> {
+pub(super) fn read_public_keys_of_option(option: &str, given: &[String]) -> Result<Vec<VerifyKey>> {
     let mut keys = Vec::new();
     for text in given {
         match VerifyKey::parse(text) {
@@ -41,13 +41,13 @@ pub(super) fn read_public_keys_of_option(option: &str, given: &[String]) -> Resu
 }
 
 /// The secret key in a signer's file.
-pub(super) fn parse_signing_key(path: &Path) -> Result<SigningKey, CommandError> {
+pub(super) fn parse_signing_key(path: &Path) -> Result<SigningKey> {
     let key = SigningKey::from_secret(&Secret::new(read_text_file(path)?));
     key.map_err(|why| CommandError::Failed(format!("{} {why}", path.display())))
 }
 
 /// Reads a text file of the caller, of at most [`MAX_FILE_BYTES`].
-pub(super) fn read_text_file(path: &Path) -> Result<String, CommandError> {
+pub(super) fn read_text_file(path: &Path) -> Result<String> {
     read_text(path, MAX_FILE_BYTES).map_err(|error| {
         CommandError::Failed(match error.kind() {
             ErrorKind::FileTooLarge => {

@@ -15,7 +15,7 @@ use crate::folders::KeySelection;
 use crate::ledger::LedgerSigner;
 use crate::location::WritableVault;
 use crate::rewrap::rewrap;
-use command::error::{CommandError, ExitStatus};
+use command::error::{CommandError, ExitStatus, Result};
 use command::runtime::block_on;
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::escape_unsafe;
@@ -59,7 +59,7 @@ pub struct RewrapArgs {
     vault: VaultArgs,
 }
 
-fn copy_recipients(config: &dyn GatewayConfig, options: &RewrapArgs) -> Result<RecipientPolicy, CommandError> {
+fn copy_recipients(config: &dyn GatewayConfig, options: &RewrapArgs) -> Result<RecipientPolicy> {
     if let Some(id) = &options.configured {
         return configured_recipients(config, Some(id.as_str()).filter(|id| !id.is_empty()));
     }
@@ -79,7 +79,7 @@ fn copy_recipients(config: &dyn GatewayConfig, options: &RewrapArgs) -> Result<R
 }
 
 /// The recipients of the only vault of the configuration, or of the one with this id.
-fn configured_recipients(config: &dyn GatewayConfig, id: Option<&str>) -> Result<RecipientPolicy, CommandError> {
+fn configured_recipients(config: &dyn GatewayConfig, id: Option<&str>) -> Result<RecipientPolicy> {
     let vaults = config.vault_recipients()?;
     let ids = vaults.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ");
     let mut selected = vaults.iter().filter(|(name, _)| id.is_none_or(|id| id == name));
@@ -92,7 +92,7 @@ fn configured_recipients(config: &dyn GatewayConfig, id: Option<&str>) -> Result
 }
 
 /// Runs `vault rewrap`.
-pub(super) fn run_rewrap(config: &dyn GatewayConfig, options: &RewrapArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_rewrap(config: &dyn GatewayConfig, options: &RewrapArgs) -> Result<ExitStatus> {
     let recipients = copy_recipients(config, options)?;
     let mut selection = options.selection.clone();
     if let Some(session) = &selection.session {

@@ -14,7 +14,7 @@ use super::opening::{OpeningArgs, RequestedOpenings};
 use super::vault_args::{VaultArgs, print_bytes};
 use crate::folders::KeySelection;
 use crate::shares::{MAX_SHARE_FILE, collect_shares, combine_all, parse_shares};
-use command::error::{CommandError, ExitStatus};
+use command::error::{CommandError, ExitStatus, Result};
 use command::output;
 use command::runtime::block_on;
 use kernel::files;
@@ -61,7 +61,7 @@ impl GivenShares {
     ///
     /// # Errors
     /// A file can't be read or opened, or holds no shares.
-    pub(crate) fn read(&self, auditors: &[age::x25519::Identity]) -> Result<Vec<KeyShare>, CommandError> {
+    pub(crate) fn read(&self, auditors: &[age::x25519::Identity]) -> Result<Vec<KeyShare>> {
         let mut shares = Vec::new();
         for path in &self.share {
             let with_path = |why: String| CommandError::Failed(format!("--share {}: {why}", path.display()));
@@ -79,7 +79,7 @@ fn read_limited(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 /// Runs `vault share`.
-pub(super) fn run_share(options: &ShareArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_share(options: &ShareArgs) -> Result<ExitStatus> {
     let recipient = options.recipient.as_deref().map(parse_recipient).transpose();
     let recipient = recipient.map_err(|why| format!("--recipient {why}"))?;
     // reserve the file first: if it can't be written, the request must not be used up
@@ -94,7 +94,7 @@ pub(super) fn run_share(options: &ShareArgs) -> Result<ExitStatus, CommandError>
 }
 
 /// Creates an empty file (0600); a link in its place is not followed.
-fn reserve_file(path: &Path) -> Result<(), CommandError> {
+fn reserve_file(path: &Path) -> Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -105,10 +105,7 @@ fn reserve_file(path: &Path) -> Result<(), CommandError> {
 }
 
 /// Records the opening, writes the shares into the reserved file, and returns a report on them.
-fn write_shares(
-    options: &ShareArgs,
-    recipient: Option<age::x25519::Recipient>,
-) -> Result<(String, ExitStatus), CommandError> {
+fn write_shares(options: &ShareArgs, recipient: Option<age::x25519::Recipient>) -> Result<(String, ExitStatus)> {
     let (collected, session) = block_on(async {
         let (vault, auditors, log) = options.vault.open().await?;
         let permitted = options.opening.record(&options.request, &options.vault, &auditors).await?;
@@ -140,7 +137,7 @@ fn write_shares(
 }
 
 /// Runs `vault combine`: shares on stdin, session keys on stdout, in the form that `age -d -i` reads.
-pub(super) fn run_combine() -> Result<ExitStatus, CommandError> {
+pub(super) fn run_combine() -> Result<ExitStatus> {
     let mut file = Zeroizing::new(Vec::new());
     let read = io::stdin().lock().take(MAX_SHARE_FILE).read_to_end(&mut file);
     read.map_err(|error| format!("stdin can't be read: {error}"))?;

@@ -11,7 +11,7 @@ use clap::Args;
 use crate::cli::opening_log::OpeningLog;
 use crate::location::parse_server_url;
 use crate::read::{Vault, VaultLocation, identities, identities_in};
-use command::error::CommandError;
+use command::error::{CommandError, Result};
 use command::{keyfile, output};
 use kernel::key_source::KmsKeyFile;
 use vault::kms::{Ciphertext, decrypt};
@@ -34,7 +34,7 @@ pub(crate) struct VaultArgs {
 
 impl VaultArgs {
     /// The vault, the auditors' keys, and the log of what they open.
-    pub(crate) async fn open(&self) -> Result<(Vault, Vec<Identity>, OpeningLog), CommandError> {
+    pub(crate) async fn open(&self) -> Result<(Vault, Vec<Identity>, OpeningLog)> {
         let vault = Vault::from_location(&self.location)?;
         let opened = open_auditors(&self.identity, &self.kms_identity, self.log.as_deref(), &self.location).await?;
         let (auditors, log) = opened.ok_or("give --identity: the file with an auditor's secret key")?;
@@ -42,7 +42,7 @@ impl VaultArgs {
     }
 }
 
-pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), CommandError> {
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -73,7 +73,7 @@ pub(super) struct KmsIdentityArgs {
     kms_encryption_context: Vec<(String, String)>,
 }
 
-fn parse_key_value(text: &str) -> Result<(String, String), CommandError> {
+fn parse_key_value(text: &str) -> Result<(String, String)> {
     let (key, value) =
         text.split_once('=').ok_or_else(|| CommandError::Usage("must have the form `key=value`".to_owned()))?;
     Ok((key.to_owned(), value.to_owned()))
@@ -89,7 +89,7 @@ pub(super) async fn open_auditors(
     kms: &KmsIdentityArgs,
     log: Option<&Path>,
     location: &VaultLocation,
-) -> Result<Option<(Vec<Identity>, OpeningLog)>, CommandError> {
+) -> Result<Option<(Vec<Identity>, OpeningLog)>> {
     if files.is_empty() && kms.identity_kms.is_empty() {
         return Ok(None);
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use crate::location::Vault;
 use crate::read::index::unpack_lines;
 use crate::signed_index::SignedIndex;
@@ -92,7 +92,7 @@ struct CompactRun<'a> {
 }
 
 /// Packs the signed index objects of past days that are in no packed file yet.
-pub async fn compact(vault: &Vault, options: &CompactOptions) -> Result<CompactSummary, ReadError> {
+pub async fn compact(vault: &Vault, options: &CompactOptions) -> Result<CompactSummary> {
     let account = options.account.as_deref().map(|account| format!("account={}", account_segment(account)));
     let prefix = account.as_ref().map_or("index/v1/".to_owned(), |account| format!("index/v1/{account}/"));
     let signed = SignedIndex::read(vault, &options.keys, options.account.as_deref()).await?;
@@ -135,7 +135,7 @@ pub async fn compact(vault: &Vault, options: &CompactOptions) -> Result<CompactS
 }
 
 impl<'a> CompactRun<'a> {
-    async fn pack_day(&mut self, day: &str, objects: &IndexDay<'a>) -> Result<(), ReadError> {
+    async fn pack_day(&mut self, day: &str, objects: &IndexDay<'a>) -> Result<()> {
         let folder = self.options.folder.join(PACKED).join(day);
         if self.options.prune && !objects.is_listed && folder.is_dir() {
             std::fs::remove_dir_all(&folder).map_err(|error| ReadError::from_file_error(&folder, &error))?;
@@ -177,7 +177,7 @@ impl<'a> CompactRun<'a> {
 
     /// Adds the objects in the files of a day to `packed`. Returns false, and reports the file, if one has lines that
     /// are not signed or that an earlier file has.
-    fn check_packed_files(&mut self, folder: &Path, objects: &IndexDay<'a>) -> Result<bool, ReadError> {
+    fn check_packed_files(&mut self, folder: &Path, objects: &IndexDay<'a>) -> Result<bool> {
         let Some(names) = self.list_folder(folder)? else { return Ok(false) };
         let mut is_clean = true;
         for name in names {
@@ -211,7 +211,7 @@ impl<'a> CompactRun<'a> {
     }
 
     /// The days that have packed files, of one account or of all.
-    fn list_packed_days(&mut self, account: Option<&str>) -> Result<BTreeMap<String, IndexDay<'a>>, ReadError> {
+    fn list_packed_days(&mut self, account: Option<&str>) -> Result<BTreeMap<String, IndexDay<'a>>> {
         let (folder, mut days) = (self.options.folder.join(PACKED), BTreeMap::new());
         let mut accounts = self.list_folder(&folder)?.unwrap_or_default();
         accounts.retain(|name| account.is_none_or(|account| account == *name));
@@ -224,7 +224,7 @@ impl<'a> CompactRun<'a> {
 
     /// The names in a folder, without hidden ones, which query engines skip; none if it does not exist. Removes
     /// temporary files of interrupted runs. `None`: it is no folder, which is reported.
-    fn list_folder(&mut self, folder: &Path) -> Result<Option<Vec<String>>, ReadError> {
+    fn list_folder(&mut self, folder: &Path) -> Result<Option<Vec<String>>> {
         let folder_error = |error: io::Error| ReadError::from_file_error(folder, &error);
         let entries = match std::fs::read_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Vec::new())),
@@ -254,7 +254,7 @@ impl<'a> CompactRun<'a> {
     }
 
     /// Writes a file that is named after its first object and the number of its objects.
-    fn write_pack(&mut self, folder: &Path, pack: Pack<'a>) -> Result<(), ReadError> {
+    fn write_pack(&mut self, folder: &Path, pack: Pack<'a>) -> Result<()> {
         let Some((_, first)) = pack.objects.first().and_then(|name| name.rsplit_once('/')) else { return Ok(()) };
         let name = format!("{}-{}.ndjson.zst", first.trim_end_matches(".ndjson.zst"), pack.objects.len());
         let path = folder.join(name);
@@ -270,12 +270,7 @@ impl<'a> CompactRun<'a> {
 }
 
 /// The bytes and the number of lines of an object that has the signed hash and only lines that readers accept.
-fn check_signed_object(
-    vault: &Vault,
-    name: &str,
-    bytes: Bytes,
-    objects: &IndexDay<'_>,
-) -> Result<(Bytes, usize), ReadError> {
+fn check_signed_object(vault: &Vault, name: &str, bytes: Bytes, objects: &IndexDay<'_>) -> Result<(Bytes, usize)> {
     if objects.signed.get(&*kernel::hex::encode(&Sha256::digest(&bytes))) != Some(&name) {
         return Err(ReadError::new(format!("{name}: does not match the hash in its digest; run `vault verify`")));
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use crate::folders::{is_copy_of, parse_key_name};
 use crate::hold::check_no_hold_note;
 use crate::ledger::{Ledger, LedgerEntry};
@@ -40,7 +40,7 @@ pub async fn execute_request(
     signed_request: &str,
     erasers: &[VerifyKey],
     store: &str,
-) -> Result<ErasureOutcome, ReadError> {
+) -> Result<ErasureOutcome> {
     let (request, signers) = open(signed_request, erasers).map_err(request_error)?;
     let targets = check_request(ledger, &request, store)?;
     let resumed = match ledger.begun_erasure() {
@@ -88,7 +88,7 @@ fn request_error(error: ReadError) -> ReadError {
 }
 
 /// Counts the keys in the request's sessions that the request does not name.
-async fn count_other_keys(place: &WritableVault, targets: &KeyTargets<'_>) -> Result<usize, ReadError> {
+async fn count_other_keys(place: &WritableVault, targets: &KeyTargets<'_>) -> Result<usize> {
     let mut other_keys = BTreeSet::new();
     for folder in &targets.folders {
         let names = place.vault.list(ObjectKind::Key, &targets.key_folder(folder)).await?;
@@ -100,7 +100,7 @@ async fn count_other_keys(place: &WritableVault, targets: &KeyTargets<'_>) -> Re
 
 /// Checks in the index that the sessions of a request for a user belong to that user, because the signers saw only a
 /// pseudonym and a list of sessions.
-async fn check_user_sessions(place: &WritableVault, request: &ErasureRequest) -> Result<(), ReadError> {
+async fn check_user_sessions(place: &WritableVault, request: &ErasureRequest) -> Result<()> {
     if request.what.users().is_none() {
         return Ok(());
     }
@@ -121,7 +121,7 @@ pub async fn resume_erasure(
     ledger: &mut Ledger<'_>,
     erasers: &[VerifyKey],
     store: &str,
-) -> Result<Option<ErasureOutcome>, ReadError> {
+) -> Result<Option<ErasureOutcome>> {
     let Some(begun) = ledger.begun_erasure() else { return Ok(None) };
     let signed_request = begun
         .request
@@ -131,7 +131,7 @@ pub async fn resume_erasure(
 }
 
 /// Checks that a request is for this vault and was not executed yet; returns what it would destroy.
-fn check_request<'p>(ledger: &Ledger<'p>, request: &ErasureRequest, store: &str) -> Result<KeyTargets<'p>, ReadError> {
+fn check_request<'p>(ledger: &Ledger<'p>, request: &ErasureRequest, store: &str) -> Result<KeyTargets<'p>> {
     if request.store != store {
         return Err(ReadError::new(format!(
             "the request was made for another vault, {}: check --store",
@@ -152,7 +152,7 @@ fn check_request<'p>(ledger: &Ledger<'p>, request: &ErasureRequest, store: &str)
 }
 
 /// Fails if a session or a key is under legal hold.
-async fn check_no_holds(place: &WritableVault, targets: &KeyTargets<'_>) -> Result<(), ReadError> {
+async fn check_no_holds(place: &WritableVault, targets: &KeyTargets<'_>) -> Result<()> {
     for folder in &targets.folders {
         check_no_hold_note(&place.vault, &targets.account, folder).await?;
     }
@@ -181,11 +181,7 @@ fn build_erasure(request: &ErasureRequest, signers: &[String], state: ErasureSta
 }
 
 /// Destroys the keys, checks that none remains, and records the result. Returns the number of destroyed objects.
-async fn destroy_keys(
-    ledger: &mut Ledger<'_>,
-    targets: &KeyTargets<'_>,
-    done: ErasureRecord,
-) -> Result<u64, ReadError> {
+async fn destroy_keys(ledger: &mut Ledger<'_>, targets: &KeyTargets<'_>, done: ErasureRecord) -> Result<u64> {
     let (place, account) = (ledger.place, &*targets.account);
     let destroy = async |prefix: &str, is_target: &ErasePredicate<'_>| {
         let destroyed = place.eraser.destroy(prefix, is_target).await;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::claimed_ids::ClaimedIds;
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use crate::folders::{SessionFolder, encode_segment, is_day, is_key_name, is_segment, parse_key_name};
 use crate::location::WritableVault;
 use crate::read::{IndexLines, UnreadIndex, each_row};
@@ -56,7 +56,7 @@ pub struct ResolvedTarget {
 }
 
 /// Finds the sessions and keys that a request would destroy.
-pub async fn resolve_target(place: &WritableVault, query: &TargetQuery) -> Result<ResolvedTarget, ReadError> {
+pub async fn resolve_target(place: &WritableVault, query: &TargetQuery) -> Result<ResolvedTarget> {
     let matched = find_sessions(place, query).await?;
     let excluded = matched.excluded();
     let MatchedSessions { account, folders, .. } = matched;
@@ -83,7 +83,7 @@ pub async fn resolve_target(place: &WritableVault, query: &TargetQuery) -> Resul
 }
 
 /// Names of key objects, including those with only older versions, because old versions can still be read.
-async fn list_key_names(place: &WritableVault, prefix: &str) -> Result<BTreeSet<String>, ReadError> {
+async fn list_key_names(place: &WritableVault, prefix: &str) -> Result<BTreeSet<String>> {
     match place.vault.list_all_versions(ObjectKind::Key, prefix).await? {
         Some(versions) => Ok(versions.into_iter().map(|version| version.name).collect()),
         None => Ok(place.vault.list(ObjectKind::Key, prefix).await?.into_iter().collect()),
@@ -95,7 +95,7 @@ async fn list_key_names(place: &WritableVault, prefix: &str) -> Result<BTreeSet<
 type StoredKey = (SessionFolder, Option<ShreddedKey>);
 
 /// Lists the key objects in the sessions of an account, including copies in subfolders.
-async fn list_stored_keys(place: &WritableVault, account: &str) -> Result<Vec<StoredKey>, ReadError> {
+async fn list_stored_keys(place: &WritableVault, account: &str) -> Result<Vec<StoredKey>> {
     let prefix = format!("keys/{}/", account_segment(account));
     let (full_prefix, names) = (place.vault.full_name(&prefix), list_key_names(place, &prefix).await?);
     let parse_name = |name: String| {
@@ -121,7 +121,7 @@ async fn collect_sessions(
     place: &WritableVault,
     query: &TargetQuery,
     lines: IndexLines<'_>,
-) -> Result<CollectedSessions, ReadError> {
+) -> Result<CollectedSessions> {
     let (mut accounts, mut remaining_bytes, mut limit) = (SessionsByAccount::new(), MAX_NAME_BYTES, None);
     let mut claimed = ClaimedIds::default();
     let mut collect = |_: &str, row: IndexRow| {
@@ -156,7 +156,7 @@ pub(super) struct SessionSearch {
     unreadable_chains: Vec<String>,
 }
 
-pub(super) async fn search_sessions(place: &WritableVault, query: &TargetQuery) -> Result<SessionSearch, ReadError> {
+pub(super) async fn search_sessions(place: &WritableVault, query: &TargetQuery) -> Result<SessionSearch> {
     if query.target.users().is_none() {
         let (sessions, limit, unread, _) = collect_sessions(place, query, IndexLines::All).await?;
         let unreadable_index = unread.unreadable.into_iter().chain(limit.map(str::to_owned)).collect();
@@ -194,7 +194,7 @@ async fn find_shared_sessions(
     query: &TargetQuery,
     index: &SignedIndex,
     sessions: &SessionsByAccount,
-) -> Result<Vec<String>, ReadError> {
+) -> Result<Vec<String>> {
     let (users, mut shared) = (query.target.users().unwrap_or_default(), BTreeSet::new());
     let mut visit = |_: &str, row: IndexRow| {
         let is_others = row.tail.user_key.as_ref().is_some_and(|user| !users.contains(user));
@@ -243,7 +243,7 @@ pub(crate) struct MatchedSessions {
 
 impl MatchedSessions {
     /// Fails if the query is for a user and no session matched; the error lists the sessions that unsigned lines name.
-    fn require_user_sessions(self, query: &TargetQuery) -> Result<Self, ReadError> {
+    fn require_user_sessions(self, query: &TargetQuery) -> Result<Self> {
         if !self.folders.is_empty() || query.target.users().is_none() {
             return Ok(self);
         }
@@ -274,7 +274,7 @@ impl MatchedSessions {
 ///
 /// # Errors
 /// The store fails, no line names the session and the query has no account, or several accounts match.
-async fn find_all_sessions(place: &WritableVault, query: &TargetQuery) -> Result<MatchedSessions, ReadError> {
+async fn find_all_sessions(place: &WritableVault, query: &TargetQuery) -> Result<MatchedSessions> {
     let SessionSearch { mut sessions, unsigned, unreadable_index, unreadable_chains: mut unreadable } =
         search_sessions(place, query).await?;
     if let (Some(_), Some(why)) = (query.target.users(), unreadable_index.first()) {
@@ -318,10 +318,7 @@ async fn find_all_sessions(place: &WritableVault, query: &TargetQuery) -> Result
 ///
 /// # Errors
 /// As [`find_all_sessions`], or no line names the user.
-pub(crate) async fn find_sessions_with_unsigned(
-    place: &WritableVault,
-    query: &TargetQuery,
-) -> Result<MatchedSessions, ReadError> {
+pub(crate) async fn find_sessions_with_unsigned(place: &WritableVault, query: &TargetQuery) -> Result<MatchedSessions> {
     let mut matched = find_all_sessions(place, query).await?;
     if matched.account.is_empty() && matched.unsigned.len() == 1 {
         matched.account = matched.unsigned.keys().next().cloned().unwrap_or_default();
@@ -340,7 +337,7 @@ pub(crate) async fn find_sessions_with_unsigned(
 ///
 /// # Errors
 /// As [`find_all_sessions`], or no signed line names the user.
-pub(crate) async fn find_sessions(place: &WritableVault, query: &TargetQuery) -> Result<MatchedSessions, ReadError> {
+pub(crate) async fn find_sessions(place: &WritableVault, query: &TargetQuery) -> Result<MatchedSessions> {
     find_all_sessions(place, query).await?.require_user_sessions(query)
 }
 
@@ -371,7 +368,7 @@ impl<'t> KeyTargets<'t> {
     }
 
     /// Objects of the sessions that are under legal hold.
-    pub(super) async fn find_held_objects(&self) -> Result<Vec<String>, ReadError> {
+    pub(super) async fn find_held_objects(&self) -> Result<Vec<String>> {
         let key_objects = self.list_objects().await?.into_iter();
         let mut objects = key_objects.map(|name| (ObjectKind::Key, name)).collect::<Vec<_>>();
         for (tenant, session) in &self.folders {
@@ -399,7 +396,7 @@ impl<'t> KeyTargets<'t> {
     /// Names of all objects below the sessions that must be destroyed with the keys, including those with only older
     /// versions and those with unusual names, which may be copies. Of other keys, only those with equal bytes are
     /// included.
-    pub(super) async fn list_objects(&self) -> Result<Vec<String>, ReadError> {
+    pub(super) async fn list_objects(&self) -> Result<Vec<String>> {
         let (mut targets, mut others) = (Vec::new(), Vec::new());
         for folder in &self.folders {
             for name in list_key_names(self.place, &self.key_folder(folder)).await? {
@@ -418,7 +415,7 @@ impl<'t> KeyTargets<'t> {
 }
 
 /// Names and SHA-256 of key objects; omits objects that are missing, archived, or too large for a key.
-async fn hash_objects(place: &WritableVault, names: &[String]) -> Result<Vec<(String, [u8; 32])>, ReadError> {
+async fn hash_objects(place: &WritableVault, names: &[String]) -> Result<Vec<(String, [u8; 32])>> {
     let hashes = stream::iter(names).map(async |name| match place.vault.fetch_key_object(name).await {
         Ok(bytes) => Ok(Some((name.clone(), Sha256::digest(&bytes)))),
         Err(StoreError::Missing | StoreError::TooLarge | StoreError::Archived) => Ok(None),

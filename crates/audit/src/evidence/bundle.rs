@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{DigestEvidence, EvidencePeriod, PeriodEvidence};
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use crate::verify::VerifyReport;
 use kernel::clock::UnixNanos;
 use kernel::files;
@@ -43,13 +43,13 @@ pub struct EvidenceBundle<'b> {
 
 impl EvidenceBundle<'_> {
     /// Writes the folder, which must not exist.
-    pub fn write(&self, folder: &Path) -> Result<(), ReadError> {
+    pub fn write(&self, folder: &Path) -> Result<()> {
         let mut folder = BundleFolder::create(folder)?;
         self.write_files(&mut folder)?;
         folder.finish(self)
     }
 
-    fn write_files(&self, folder: &mut BundleFolder) -> Result<(), ReadError> {
+    fn write_files(&self, folder: &mut BundleFolder) -> Result<()> {
         let gathered = self.gathered;
         folder.write_lines("population.ndjson", gathered.sessions.values())?;
         let actions = gathered.actions.iter().map(|(action, times)| json!({"action": action, "occurrences": times}));
@@ -101,7 +101,7 @@ fn digest_row(DigestEvidence { name, sha256, digest }: &DigestEvidence) -> serde
     })
 }
 
-fn read_attachment(path: &Path) -> Result<Vec<u8>, ReadError> {
+fn read_attachment(path: &Path) -> Result<Vec<u8>> {
     use std::io::Read;
     let to_error = |error: std::io::Error| ReadError::new(format!("can't read {}: {error}", path.display()));
     let mut bytes = Vec::new();
@@ -128,12 +128,12 @@ struct ManifestEntry {
 }
 
 impl BundleFolder {
-    fn create(path: &Path) -> Result<Self, ReadError> {
+    fn create(path: &Path) -> Result<Self> {
         files::make_folders(path).map_err(|error| ReadError::new(format!("can't make {}: {error}", path.display())))?;
         Ok(Self { path: path.to_owned(), files: Vec::new() })
     }
 
-    fn write_lines<T: Serialize>(&mut self, name: &str, rows: impl IntoIterator<Item = T>) -> Result<(), ReadError> {
+    fn write_lines<T: Serialize>(&mut self, name: &str, rows: impl IntoIterator<Item = T>) -> Result<()> {
         let mut bytes = Vec::new();
         for row in rows {
             serde_json::to_writer(&mut bytes, &row).map_err(|error| ReadError::new(error.to_string()))?;
@@ -142,7 +142,7 @@ impl BundleFolder {
         self.write_file(name, &bytes)
     }
 
-    fn write_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), ReadError> {
+    fn write_file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         self.write_unlisted(name, bytes)?;
         let sha256 = kernel::hex::encode(&Sha256::digest(bytes));
         self.files.push(ManifestEntry { name: name.to_owned(), bytes: bytes.len(), sha256 });
@@ -150,7 +150,7 @@ impl BundleFolder {
     }
 
     /// Writes a file that the manifest does not list.
-    fn write_unlisted(&self, name: &str, bytes: &[u8]) -> Result<(), ReadError> {
+    fn write_unlisted(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path.join(name);
         let parent = files::make_folders(files::parent_folder(&path));
         let written = parent.and_then(|()| files::write_new(&path, bytes));
@@ -158,7 +158,7 @@ impl BundleFolder {
     }
 
     /// Writes the manifest, `SHA256SUMS` for stock tools, and the signature.
-    fn finish(self, bundle: &EvidenceBundle<'_>) -> Result<(), ReadError> {
+    fn finish(self, bundle: &EvidenceBundle<'_>) -> Result<()> {
         let manifest = json!({
             "schema": 1,
             "period": bundle.period,

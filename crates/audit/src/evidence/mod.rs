@@ -12,7 +12,7 @@ use command::error::CommandError;
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 
-use super::error::ReadError;
+use super::error::{ReadError, Result};
 use super::folders::parse_key_name;
 use super::location::Vault;
 use super::read::find::day_before;
@@ -237,7 +237,7 @@ pub async fn gather_evidence(
     period: &EvidencePeriod,
     account: Option<&str>,
     keys: &[VerifyKey],
-) -> Result<PeriodEvidence, ReadError> {
+) -> Result<PeriodEvidence> {
     let mut evidence = PeriodEvidence::default();
     let (mut signed, mut unsigned_digests) = (SignedIndex::default(), Vec::new());
     let mut add_digest = |name: &str, digest: Option<(&Bytes, ChainDigest)>| match digest {
@@ -379,12 +379,7 @@ impl PeriodEvidence {
         }
     }
 
-    async fn list_keys(
-        &mut self,
-        vault: &Vault,
-        period: &EvidencePeriod,
-        account: Option<&str>,
-    ) -> Result<(), ReadError> {
+    async fn list_keys(&mut self, vault: &Vault, period: &EvidencePeriod, account: Option<&str>) -> Result<()> {
         let folder = account.map_or("keys/".to_owned(), |account| format!("keys/{}/", account_segment(account)));
         for name in vault.list(ObjectKind::Key, &folder).await? {
             let Some(key) = parse_key_name(&name) else { continue };

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use age::x25519::Identity;
 use serde::{Deserialize, Serialize};
 
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use crate::folders::KeySelection;
 use crate::ledger::{Ledger, LedgerEntry};
 use crate::location::Vault;
@@ -97,7 +97,7 @@ pub async fn record_opening(
     openers: &[VerifyKey],
     store: &str,
     auditors: &[Identity],
-) -> Result<KeySelection, ReadError> {
+) -> Result<KeySelection> {
     let with_subject = |error: ReadError| error.map_message(|why| format!("the request {why}"));
     if signed_request.len() > MAX_REQUEST {
         return Err(ReadError::new("the request is larger than 64 KiB"));
@@ -171,7 +171,7 @@ pub async fn list_openings(
     vault: &Vault,
     signed: &SignedIndex,
     account: Option<&str>,
-) -> Result<(Vec<IndexRow>, Vec<String>), ReadError> {
+) -> Result<(Vec<IndexRow>, Vec<String>)> {
     let mut rows = Vec::new();
     let mut visit = |_: &str, row: IndexRow| {
         if row.tail.kind == Some(RowKind::Opening) {

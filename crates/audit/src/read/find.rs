@@ -9,7 +9,7 @@ use command::time_option::parse_time_option;
 
 use super::index::{IndexLines, UnreadIndex, each_row};
 use crate::claimed_ids::ClaimedIds;
-use crate::error::ReadError;
+use crate::error::Result;
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
 use kernel::clock::UnixNanos;
@@ -154,7 +154,7 @@ async fn search_lines(
     lines: IndexLines<'_>,
     max_bytes: usize,
     visit: &mut (dyn FnMut(&IndexRow) + Send),
-) -> Result<FindResult, ReadError> {
+) -> Result<FindResult> {
     let (mut found, mut remaining_bytes, mut claimed) = (FindResult::default(), max_bytes, ClaimedIds::default());
     let mut visit_row = |_: &str, row: IndexRow| {
         if row.tail.claimed_user_key.is_some() && query.matches_beside_user(&row) {
@@ -190,7 +190,7 @@ pub async fn find_signed(
     query: &IndexQuery,
     signed: Option<&SignedIndex>,
     visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
-) -> Result<(FindResult, FindResult), ReadError> {
+) -> Result<(FindResult, FindResult)> {
     let mut visit_first = |row: &IndexRow| visit(row, false);
     let mut found = search_lines(vault, query, signed.into(), MAX_SESSION_NAME_BYTES, &mut visit_first).await?;
     let Some(signed) = signed else { return Ok((found, FindResult::default())) };

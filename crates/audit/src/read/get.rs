@@ -10,7 +10,7 @@ use super::index::{IndexLines, each_row};
 use super::opener::{FragmentOpener, FragmentScopes};
 use super::payload_fetch::{FetchedPayload, FragmentHashes};
 use super::session::ContentLimit;
-use crate::error::{ReadError, several_accounts_error};
+use crate::error::{ReadError, Result, several_accounts_error};
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
 use kernel::sha256::Sha256;
@@ -36,7 +36,7 @@ pub async fn get(
     opener: &mut FragmentOpener<'_>,
     wanted: &ContentReference,
     out: &mut (dyn Write + Send),
-) -> Result<io::Result<()>, ReadError> {
+) -> Result<io::Result<()>> {
     let vault = opener.vault;
     let name = vault.parse_reference(&wanted.uri)?;
     let range = wanted.range.as_deref().map(parse_range).transpose()?;
@@ -68,7 +68,7 @@ pub struct LeafId {
 
 impl LeafId {
     /// Parses `writer/epoch/number`.
-    pub fn parse(text: &str) -> Result<Self, ReadError> {
+    pub fn parse(text: &str) -> Result<Self> {
         let mut parts = text.rsplitn(3, '/');
         let number = parts.next().and_then(|number| number.parse().ok());
         let (epoch, writer) = (parts.next(), parts.next());
@@ -108,7 +108,7 @@ struct NamedContent {
 }
 
 impl NamedContent {
-    async fn read(vault: &Vault, wanted: &LineSelection) -> Result<Self, ReadError> {
+    async fn read(vault: &Vault, wanted: &LineSelection) -> Result<Self> {
         let (query, mut named) = (&wanted.query, Self::default());
         let mut visit = |row: &IndexRow, unsigned: bool| {
             if wanted.leaf.as_ref().is_none_or(|leaf| leaf.matches(row)) {
@@ -175,7 +175,7 @@ pub async fn get_lines(
     opener: &mut FragmentOpener<'_>,
     wanted: &LineSelection,
     out: &mut (dyn Write + Send),
-) -> Result<io::Result<()>, ReadError> {
+) -> Result<io::Result<()>> {
     let mut named = NamedContent::read(opener.vault, wanted).await?;
     if named.accounts.len() > 1 && wanted.leaf.is_some() {
         return Err(several_accounts_error("this number", &named.accounts));
@@ -261,7 +261,7 @@ fn has_agreeing_row(plain: &[u8], sealed_sha256: Option<&str>, rows: &[&IndexRow
 }
 
 /// Reads the index lines of a range of an object.
-async fn read_range_facts(vault: &Vault, name: &str, range: Option<(u64, u64)>) -> Result<RangeFacts, ReadError> {
+async fn read_range_facts(vault: &Vault, name: &str, range: Option<(u64, u64)>) -> Result<RangeFacts> {
     let ((start, length), mut facts) = (range.unwrap_or((0, u64::MAX)), RangeFacts::default());
     let mut visit = |_: &str, row: IndexRow| {
         let place = row.off.and_then(|off| Some((off.checked_sub(start)?, row.tail.len?)));
@@ -278,7 +278,7 @@ async fn read_range_facts(vault: &Vault, name: &str, range: Option<(u64, u64)>) 
 }
 
 /// Parses `bytes=first-last` into first byte and length.
-fn parse_range(text: &str) -> Result<(u64, u64), ReadError> {
+fn parse_range(text: &str) -> Result<(u64, u64)> {
     text.trim()
         .strip_prefix("bytes=")
         .unwrap_or(text)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 
 /// Largest identity file, bytes.
 const MAX_IDENTITY_FILE: u64 = 1 << 20;
@@ -15,7 +15,7 @@ const MAX_IDENTITY_FILE: u64 = 1 << 20;
 ///
 /// # Errors
 /// A file can't be read or has no key. The error never includes its contents.
-pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadError> {
+pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>> {
     let mut keys = Vec::new();
     for path in paths {
         let describe = |error: std::io::Error| {
@@ -37,7 +37,7 @@ pub fn identities(paths: &[PathBuf]) -> Result<Vec<age::x25519::Identity>, ReadE
 ///
 /// # Errors
 /// The text has no key, or a line that is not a key. The error never includes the text.
-pub fn identities_in(path: &Path, text: &str) -> Result<Vec<age::x25519::Identity>, ReadError> {
+pub fn identities_in(path: &Path, text: &str) -> Result<Vec<age::x25519::Identity>> {
     let invalid = |problem: &str| ReadError::new(format!("the identity file {} {problem}", path.display()));
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let keys = lines.map(|line| line.parse().map_err(|_| invalid("has a line that is not an `AGE-SECRET-KEY-1…` key")));

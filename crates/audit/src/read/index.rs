@@ -12,7 +12,7 @@ use std::io::Read;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 
-use crate::error::{ReadError, ShortList};
+use crate::error::{ReadError, Result, ShortList};
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
 use kernel::sha256::Sha256;
@@ -58,7 +58,7 @@ pub async fn each_row(
     is_day: &(dyn Fn(&str) -> bool + Sync),
     lines: IndexLines<'_>,
     visit: &mut (dyn FnMut(&str, IndexRow) + Send),
-) -> Result<UnreadIndex, ReadError> {
+) -> Result<UnreadIndex> {
     let is_object = |name: &str| match lines {
         IndexLines::All => true,
         IndexLines::Signed(signed) => signed.has_object(name),
@@ -169,7 +169,7 @@ impl Vault {
 }
 
 /// The lines of an index object; an error if they exceed the limit, which is lower for an unsigned object.
-pub(crate) fn unpack_lines(name: &str, bytes: &[u8], signed: bool) -> Result<String, ReadError> {
+pub(crate) fn unpack_lines(name: &str, bytes: &[u8], signed: bool) -> Result<String> {
     let lines = inflate(bytes, signed).map_err(|problem| ReadError::new(format!("{name}: {problem}")))?;
     String::from_utf8(lines).map_err(|_| ReadError::new(format!("{name}: damaged")))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use vault::document::DocumentItem;
 use vault::index_row::IndexRow;
 
@@ -48,7 +48,7 @@ struct ReportEntry<'r> {
 
 impl ReplayedSession {
     /// The session as JSON.
-    pub fn to_json(&self) -> Result<String, ReadError> {
+    pub fn to_json(&self) -> Result<String> {
         let report = ReplayReport {
             schema: 1,
             session: &self.session,

@@ -29,7 +29,7 @@ mod turns;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use crate::error::ReadError;
+pub use crate::error::{ReadError, Result};
 pub use crate::location::{StoreAccessArgs, Vault, VaultLocation};
 pub use call_tree::{CallNode, SessionTurn};
 pub(crate) use document_check::UntrustedDocument;

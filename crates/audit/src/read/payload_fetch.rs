@@ -14,7 +14,7 @@ use vault::object_names::is_alternative_name;
 use vault::store::ObjectKind;
 
 use super::opener::FragmentOpener;
-use crate::error::ReadError;
+use crate::error::Result;
 use crate::location::Vault;
 
 /// First byte and length of a fragment.
@@ -30,7 +30,7 @@ const MAX_OVERLAP_FACTOR: usize = 1024;
 pub(crate) struct FetchedPayload {
     /// The name under which it was read.
     pub(crate) at: String,
-    pub(crate) bytes: Result<Bytes, ReadError>,
+    pub(crate) bytes: Result<Bytes>,
     /// The fragments that match index lines.
     pub(crate) found: FragmentMatches,
 }

@@ -19,7 +19,7 @@ use super::session::{ReplayFilter, ReplayedSession, SessionEntry, line_id};
 use super::session_index::{
     SessionIndex, describe_erasures, find_foreign_fragments, find_unindexed_objects, read_session_index,
 };
-use crate::error::{ReadError, several_accounts_error};
+use crate::error::{ReadError, Result, several_accounts_error};
 use kernel::terminal::escape_unsafe;
 
 #[derive(Default)]
@@ -33,11 +33,7 @@ struct ObjectLines {
 }
 
 /// Reads a session by its id as the index shows it (`trace-…` for records without one).
-pub async fn replay(
-    opener: &mut FragmentOpener<'_>,
-    session: &str,
-    filter: &ReplayFilter,
-) -> Result<ReplayedSession, ReadError> {
+pub async fn replay(opener: &mut FragmentOpener<'_>, session: &str, filter: &ReplayFilter) -> Result<ReplayedSession> {
     let vault = opener.vault;
     let mut indexed = read_session_index(vault, session, filter).await?;
     opener.claims = indexed.key_claims(session);

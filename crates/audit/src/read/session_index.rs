@@ -10,7 +10,7 @@ use vault::store::ObjectKind;
 use super::index::{IndexLines, each_row};
 use super::session::{LineId, ReplayFilter, ReplayedSession, line_id};
 use super::session_keys::KeyClaims;
-use crate::error::ReadError;
+use crate::error::Result;
 use crate::location::Vault;
 
 /// Assumed memory of an index line, bytes.
@@ -85,11 +85,7 @@ pub(super) fn describe_erasures(erasures: &[IndexRow], session: &str, rows: &[In
 }
 
 /// Reads the index for a session. Unsigned lines come after the signed ones.
-pub(super) async fn read_session_index(
-    vault: &Vault,
-    session: &str,
-    filter: &ReplayFilter,
-) -> Result<SessionIndex, ReadError> {
+pub(super) async fn read_session_index(vault: &Vault, session: &str, filter: &ReplayFilter) -> Result<SessionIndex> {
     let mut found = SessionIndex::default();
     found.replay.session = session.to_owned();
     (found.replay.signatures_checked, found.replay.counts_unsigned) = (filter.signed.is_some(), filter.unsigned);
@@ -154,7 +150,7 @@ pub(super) async fn find_foreign_fragments(
     session: &str,
     filter: &ReplayFilter,
     objects: impl Iterator<Item = &str>,
-) -> Result<BTreeMap<String, BTreeSet<u64>>, ReadError> {
+) -> Result<BTreeMap<String, BTreeSet<u64>>> {
     let is_packed = |name: &&str| ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
     let mut offsets: BTreeMap<String, BTreeSet<u64>> =
         objects.filter(is_packed).map(|name| (name.to_owned(), BTreeSet::new())).collect();
@@ -183,7 +179,7 @@ pub(super) async fn find_unindexed_objects(
     session: &str,
     filter: &ReplayFilter,
     accounts: &BTreeSet<String>,
-) -> Result<BTreeSet<String>, ReadError> {
+) -> Result<BTreeSet<String>> {
     let (segment, tenant) = (id_segment(session), filter.tenant.as_deref().map(id_segment));
     // without a given tenant, all tenants are searched: new objects may belong to a tenant without lines
     let mut folders: BTreeSet<String> = match &filter.tenant {

@@ -14,7 +14,7 @@ use futures_util::stream::{self, StreamExt as _};
 use zeroize::Zeroizing;
 
 use super::opener::{BadKey, FragmentOpener, OpenFailure};
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use crate::folders::{is_share_of_folder, parse_key_name};
 use crate::location::Vault;
 use kernel::sha256::Sha256;
@@ -36,11 +36,7 @@ impl Vault {
     }
 
     /// A key object; if it is archived, or too large for a key, `None`, and a line in `refused`.
-    pub(crate) async fn fetch_key_or_refuse(
-        &self,
-        name: &str,
-        refused: &mut Vec<String>,
-    ) -> Result<Option<Bytes>, ReadError> {
+    pub(crate) async fn fetch_key_or_refuse(&self, name: &str, refused: &mut Vec<String>) -> Result<Option<Bytes>> {
         match self.fetch_key_object(name).await {
             Ok(object) => Ok(Some(object)),
             Err(error @ (StoreError::TooLarge | StoreError::Archived)) => {

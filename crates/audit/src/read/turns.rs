@@ -19,7 +19,7 @@ use super::chat::{ChatEvent, ChatTranscript};
 use super::entry_links::{EntryLinks, EntryNode};
 use super::messages::{MessagePart, extract_messages, part_messages};
 use super::session::ReplayedSession;
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use kernel::terminal::{escape_unsafe, format_count};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -108,7 +108,7 @@ impl ReplayedSession {
         turns
     }
 
-    fn find_turn(&self, number: usize) -> Result<ModelTurn<'_>, ReadError> {
+    fn find_turn(&self, number: usize) -> Result<ModelTurn<'_>> {
         let turns = self.turns();
         let count = turns.len();
         number.checked_sub(1).and_then(|at| turns.into_iter().nth(at)).ok_or_else(|| match count {
@@ -121,7 +121,7 @@ impl ReplayedSession {
     }
 
     /// Writes one turn: the model's full input, and its answer.
-    pub fn write_turn(&self, number: usize, out: &mut dyn Write) -> Result<io::Result<()>, ReadError> {
+    pub fn write_turn(&self, number: usize, out: &mut dyn Write) -> Result<io::Result<()>> {
         let turn = self.find_turn(number)?;
         let write = |out: &mut dyn Write| {
             writeln!(out, "{}", escape_unsafe(&turn.headline()))?;
@@ -133,7 +133,7 @@ impl ReplayedSession {
     }
 
     /// Writes the differences between the contexts of two turns.
-    pub fn diff(&self, first: usize, second: usize, out: &mut dyn Write) -> Result<io::Result<()>, ReadError> {
+    pub fn diff(&self, first: usize, second: usize, out: &mut dyn Write) -> Result<io::Result<()>> {
         let (first, second) = (self.find_turn(first)?, self.find_turn(second)?);
         let changes = diff_messages(&first.context, &second.context);
         let write = |out: &mut dyn Write| {

@@ -13,7 +13,7 @@ use kernel::clock::UnixNanos;
 use kernel::folders::account_of_segment;
 use kernel::sha256::Sha256;
 
-use super::error::ReadError;
+use super::error::{ReadError, Result};
 use super::folders::{KeySelection, parse_key_name};
 use super::ledger::{Ledger, LedgerEntry, LedgerSigner};
 use super::location::WritableVault;
@@ -51,7 +51,7 @@ pub async fn rewrap(
     selection: &KeySelection,
     signer: &LedgerSigner<'_>,
     now: UnixNanos,
-) -> Result<RewrapSummary, ReadError> {
+) -> Result<RewrapSummary> {
     let mut keys: BTreeMap<ShreddedKey, BTreeSet<String>> = BTreeMap::new();
     for name in place.vault.list(ObjectKind::Key, "keys/").await? {
         let is_selected = place.vault.relative_name(&name).is_some_and(|name| selection.matches(name));
@@ -143,11 +143,7 @@ impl CopyJob<'_, '_> {
         format!("{}-{}", self.stem(), recipients_tag(self.recipients, self.threshold))
     }
 
-    async fn read_objects(
-        &self,
-        objects: &BTreeSet<String>,
-        failures: &mut Vec<String>,
-    ) -> Result<KeyObjects, ReadError> {
+    async fn read_objects(&self, objects: &BTreeSet<String>, failures: &mut Vec<String>) -> Result<KeyObjects> {
         let (mut existing, prefix) = (KeyObjects::default(), self.copy_prefix());
         for name in objects {
             let Some(object) = self.place.vault.fetch_key_or_refuse(name, failures).await? else { continue };
@@ -218,7 +214,7 @@ impl CopyJob<'_, '_> {
         existing: KeyObjects,
         failures: &mut Vec<String>,
         now: UnixNanos,
-    ) -> Result<Option<KeyCopy>, ReadError> {
+    ) -> Result<Option<KeyCopy>> {
         let stem = self.stem();
         let Some(secret) = existing.secret else {
             let why = match existing.not_together {

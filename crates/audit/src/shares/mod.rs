@@ -10,7 +10,7 @@ use std::io::Read as _;
 use age::x25519::Identity;
 use zeroize::Zeroizing;
 
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use crate::folders::{KeySelection, is_share_of_folder, parse_key_name};
 use crate::location::Vault;
 use vault::key_shares::{CombineFailure, KeyShare, ShareEnvelope, combine_shares};
@@ -31,11 +31,7 @@ pub struct CollectedShares {
 }
 
 /// Opens the shares of the selected keys.
-pub async fn collect_shares(
-    vault: &Vault,
-    auditors: &[Identity],
-    selection: &KeySelection,
-) -> Result<CollectedShares, ReadError> {
+pub async fn collect_shares(vault: &Vault, auditors: &[Identity], selection: &KeySelection) -> Result<CollectedShares> {
     let mut collected = CollectedShares::default();
     for name in vault.list(ObjectKind::Key, "keys/").await? {
         let Some(relative) = vault.relative_name(&name).filter(|name| selection.matches(name)) else { continue };
@@ -70,7 +66,7 @@ fn open_placed_shares(relative: &str, object: &[u8], auditors: &[Identity]) -> R
 ///
 /// # Errors
 /// The file opens with none of them, or a line is not a share. The error contains nothing of it.
-pub fn parse_shares(file: &[u8], auditors: &[Identity]) -> Result<Vec<KeyShare>, ReadError> {
+pub fn parse_shares(file: &[u8], auditors: &[Identity]) -> Result<Vec<KeyShare>> {
     let mut text = Zeroizing::new(String::new());
     let read = if file.starts_with(b"age-encryption.org/v1\n") {
         let decryptor = age::Decryptor::new_buffered(file).map_err(|_| ReadError::new("it is a damaged age file"))?;

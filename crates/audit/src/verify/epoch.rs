@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 use crate::chains::{ChainId, epoch_folder};
-use crate::error::ReadError;
+use crate::error::Result;
 use crate::location::Vault;
 use kernel::clock::UnixNanos;
 use vault::chain::digest::{ChainDigest, DigestLink, VERSION, checkpoint_origin};
@@ -32,8 +32,8 @@ const CONCURRENT_FETCHES: usize = 8;
 pub(super) struct FetchedDigest {
     n: u64,
     pub(super) name: String,
-    json: Result<Bytes, ReadError>,
-    signature: Result<Bytes, ReadError>,
+    json: Result<Bytes>,
+    signature: Result<Bytes>,
     pub(super) digest: Option<Box<ChainDigest>>,
     pub(super) index: Option<Result<Bytes, StoreError>>,
 }
@@ -66,7 +66,7 @@ impl VerificationRun<'_> {
         name: &str,
         numbers: &BTreeSet<u64>,
         show: &mut (dyn FnMut(VerifyProgress) + Send),
-    ) -> Result<EpochVerification, ReadError> {
+    ) -> Result<EpochVerification> {
         let (vault, folder) = (self.vault, epoch_folder(chain, name));
         // a saved position is useless without the digest at which it ends
         let position = self.resume.saved.epochs.get(&folder).filter(|position| numbers.contains(&position.n)).cloned();
@@ -153,7 +153,7 @@ impl VerificationRun<'_> {
         }
     }
 
-    fn save_progress(&mut self, epoch: &mut EpochVerification, n: u64, save_now: bool) -> Result<(), ReadError> {
+    fn save_progress(&mut self, epoch: &mut EpochVerification, n: u64, save_now: bool) -> Result<()> {
         let done = epoch.is_valid && epoch.has_all_lines && !epoch.has_remarks && epoch.tiled_objects.is_empty();
         let Some(sha256) = epoch.digests.get(&n).filter(|_| done) else { return Ok(()) };
         let position = EpochProgress {

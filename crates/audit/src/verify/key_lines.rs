@@ -8,7 +8,7 @@
 
 use crate::chains::ChainId;
 use crate::erase::ErasureRequest;
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use crate::openings::{OpeningRequest, describe_repeated_use, line_name};
 use crate::signed_request::{SignedRequest, is_valid_at, open, read};
 use kernel::terminal::format_count;
@@ -27,7 +27,7 @@ fn open_recorded<R: SignedRequest>(
     request: &str,
     signers: &[String],
     people: &[VerifyKey],
-) -> Result<(R, Vec<String>), ReadError> {
+) -> Result<(R, Vec<String>)> {
     let opened = match people {
         [] => read(request).map(|(request, _)| (request, signers.to_vec())).map_err(ReadError::new),
         people => open(request, people),
@@ -104,13 +104,7 @@ impl VerificationRun<'_> {
         recorded
     }
 
-    fn record_erasure(
-        &mut self,
-        account: &str,
-        ts: &str,
-        location: &str,
-        erasure: &ErasureRecord,
-    ) -> Result<(), ReadError> {
+    fn record_erasure(&mut self, account: &str, ts: &str, location: &str, erasure: &ErasureRecord) -> Result<()> {
         if erasure.state == ErasureState::Done {
             let RecordedErasure { erased, .. } = self
                 .keys
@@ -164,7 +158,7 @@ impl VerificationRun<'_> {
         ts: &str,
         location: &str,
         opening: Option<&OpeningRecord>,
-    ) -> Result<(), ReadError> {
+    ) -> Result<()> {
         let opening = opening.ok_or_else(|| ReadError::new("it says nothing of an opening"))?;
         let (request, signers): (OpeningRequest, _) =
             open_recorded(&opening.request, &opening.signers, &self.options.openers)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use kernel::clock::UnixNanos;
 use vault::hold_note::HOLDS_FOLDER;
 use vault::object_names::{arrival_day, rfc3339};
@@ -110,12 +110,7 @@ impl VerificationRun<'_> {
     }
 
     /// Checks every version; false if the store has none.
-    async fn check_folder_versions(
-        &mut self,
-        kind: ObjectKind,
-        folder: &str,
-        tally: &mut LockTally,
-    ) -> Result<bool, ReadError> {
+    async fn check_folder_versions(&mut self, kind: ObjectKind, folder: &str, tally: &mut LockTally) -> Result<bool> {
         let (mut after, mut current) = (None, VersionedName::default());
         loop {
             let Some(page) = self.vault.list_versions(kind, folder, after.clone()).await? else { return Ok(false) };

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::chains::{ChainListing, EarlySignature, epoch_folder, list_chains};
-use super::error::ReadError;
+use super::error::{ReadError, Result};
 use super::location::Vault;
 use super::read::FragmentOpener;
 
@@ -119,7 +119,7 @@ pub async fn verify(
     vault: &Vault,
     options: &VerifyOptions,
     show: &mut (dyn FnMut(VerifyProgress) + Send),
-) -> Result<VerifyReport, ReadError> {
+) -> Result<VerifyReport> {
     if options.keys.is_empty() {
         return Err(ReadError::new("give --key: the public key of the writer's signer"));
     }
@@ -215,7 +215,7 @@ fn is_next_digest(epochs: &[EpochVerification], name: &str, n: u64) -> bool {
 
 impl VerificationRun<'_> {
     /// Resumes the work of an earlier, interrupted run.
-    fn resume_earlier_run(&mut self) -> Result<(), ReadError> {
+    fn resume_earlier_run(&mut self) -> Result<()> {
         self.resume = ResumeFile::read(self.options, self.keys.present.is_some())?;
         (self.report.counts, self.earlier_digests) = (self.resume.saved.counts.clone(), self.resume.saved.seen.clone());
         self.record_earlier_lines();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::ReadError;
+use crate::error::{ReadError, Result};
 use kernel::files;
 use kernel::sha256::Sha256;
 use vault::chain::tree::Frontier;
@@ -92,7 +92,7 @@ fn options_hash(options: &VerifyOptions, keys_listed: bool) -> String {
 
 impl ResumeFile {
     /// Reads the file, if it exists. `keys_listed` says whether the run knows the existing session keys.
-    pub(super) fn read(options: &VerifyOptions, keys_listed: bool) -> Result<Self, ReadError> {
+    pub(super) fn read(options: &VerifyOptions, keys_listed: bool) -> Result<Self> {
         let path = options.resume.as_deref();
         let mut saved = path.map(read_progress).transpose()?.flatten().unwrap_or_default();
         let options_hash = options_hash(options, keys_listed);
@@ -113,7 +113,7 @@ impl ResumeFile {
         key_lines: Vec<IndexRow>,
         counts: &VerifyCounts,
         save_now: bool,
-    ) -> Result<(), ReadError> {
+    ) -> Result<()> {
         if self.path.is_none() {
             return Ok(());
         }
@@ -128,12 +128,12 @@ impl ResumeFile {
     }
 
     /// Deletes the positions of a complete run, because the next run starts from the beginning.
-    pub(super) fn finish(&mut self) -> Result<(), ReadError> {
+    pub(super) fn finish(&mut self) -> Result<()> {
         self.saved = SavedProgress { v: 1, seen: std::mem::take(&mut self.saved.seen), ..SavedProgress::default() };
         self.save()
     }
 
-    fn save(&mut self) -> Result<(), ReadError> {
+    fn save(&mut self) -> Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         self.unsaved = 0;
         let bytes = serde_json::to_vec(&self.saved).unwrap_or_default(); // strings and numbers: can't fail
@@ -142,7 +142,7 @@ impl ResumeFile {
     }
 }
 
-fn read_progress(path: &Path) -> Result<Option<SavedProgress>, ReadError> {
+fn read_progress(path: &Path) -> Result<Option<SavedProgress>> {
     let bytes = match std::fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ReadError::new(format!("can't read {}: {error}", path.display()))),

@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 
 use super::run_state::{ChainVerification, VerificationRun};
 use crate::chains::ChainId;
-use crate::error::ReadError;
+use crate::error::Result;
 use crate::folders::{is_key_name, parse_key_name};
 use crate::read::open_key;
 use kernel::clock::UnixNanos;
@@ -59,7 +59,7 @@ fn is_hold_note_name(name: &str) -> bool {
 
 impl VerificationRun<'_> {
     /// Lists all objects and reports those that nothing names.
-    pub(super) async fn report_unreferenced_objects(&mut self, chains: &[ChainVerification]) -> Result<(), ReadError> {
+    pub(super) async fn report_unreferenced_objects(&mut self, chains: &[ChainVerification]) -> Result<()> {
         let is_partial = self.options.account.is_some() || self.options.writer.is_some() || self.resume.is_resumed;
         if is_partial {
             self.report
@@ -147,7 +147,7 @@ impl VerificationRun<'_> {
     }
 
     /// Reports unknown objects in the payload's bucket, whose names are `names`, and in the keys' bucket.
-    async fn report_unknown_objects(&mut self, names: BTreeSet<String>) -> Result<(), ReadError> {
+    async fn report_unknown_objects(&mut self, names: BTreeSet<String>) -> Result<()> {
         let keys = self.keys.present.clone().filter(|_| self.vault.has_separate_key_bucket);
         for name in &names {
             let relative = self.vault.relative_name(name).unwrap_or(name);

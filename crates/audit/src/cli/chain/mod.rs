@@ -11,7 +11,7 @@ use super::public_keys::{parse_signing_key, read_public_keys, read_public_keys_o
 use crate::cli::vault_args::{KmsIdentityArgs, open_auditors};
 use crate::read::{Vault, VaultLocation};
 use crate::verify::{RequiredLock, VerifyOptions, VerifyProgress, anchor, verify};
-use command::error::{CommandError, ExitStatus};
+use command::error::{CommandError, ExitStatus, Result};
 use command::output::{self, Progress};
 use command::runtime::block_on;
 use command::time_option::{parse_time_option, time_before};
@@ -42,7 +42,7 @@ pub(super) struct ChainArgs {
 }
 
 impl ChainArgs {
-    pub(super) fn verify_options(&self) -> Result<VerifyOptions, CommandError> {
+    pub(super) fn verify_options(&self) -> Result<VerifyOptions> {
         Ok(VerifyOptions {
             keys: read_public_keys(&self.key)?,
             account: self.account.clone(),
@@ -90,7 +90,7 @@ impl ProofArgs {
         options: &mut VerifyOptions,
         location: &VaultLocation,
         (command, content): (&str, &str),
-    ) -> Result<(), CommandError> {
+    ) -> Result<()> {
         options.anchors = self.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
         options.anchor_keys = read_public_keys_of_option("--anchor-key", &self.anchor_key)?;
         options.erasers = read_public_keys_of_option("--erasers", &self.erasers)?;
@@ -149,7 +149,7 @@ pub struct VerifyArgs {
 }
 
 /// Parses `100d` or `12h`, as in a configuration.
-fn parse_time_span(text: &str) -> Result<Duration, CommandError> {
+fn parse_time_span(text: &str) -> Result<Duration> {
     TimeSpan::parse(text)
         .map(|span| span.0)
         .ok_or_else(|| CommandError::Usage("must be a duration such as `100d` or `2400h`".to_owned()))
@@ -169,7 +169,7 @@ pub struct AnchorArgs {
 }
 
 /// Runs `vault verify`.
-pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus> {
     let report = block_on(async {
         let vault = Vault::from_location(&options.chains.location)?;
         let mut verify_options = options.chains.verify_options()?;
@@ -212,7 +212,7 @@ pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandErro
 
 /// Runs `vault anchor`: verifies the chains, then signs. Planted objects are reported and don't prevent an anchor,
 /// because they may be locked for years; broken chains are reported and left out. In both cases the exit code is 1.
-pub(super) fn run_anchor(options: &AnchorArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_anchor(options: &AnchorArgs) -> Result<ExitStatus> {
     let key = parse_signing_key(&options.sign_with)?;
     let verify_options = VerifyOptions { chain_only: true, ..options.chains.verify_options()? };
     if verify_options.keys.contains(key.public()) {

@@ -21,7 +21,7 @@ use crate::ledger::{Ledger, LedgerSigner};
 use crate::read::StoreAccessArgs;
 use crate::signed_request::{self, SignedRequest};
 use command::admin_client::{AdminClient, AdminPortArgs};
-use command::error::{CommandError, ExitStatus};
+use command::error::{CommandError, ExitStatus, Result};
 use command::output;
 use command::runtime::block_on;
 use command::time_option::parse_duration;
@@ -119,13 +119,13 @@ pub struct EraseArgs {
     store_access: StoreAccessArgs,
 }
 
-pub(super) fn parse_validity(text: &str) -> Result<Duration, CommandError> {
+pub(super) fn parse_validity(text: &str) -> Result<Duration> {
     let span = parse_duration(text).filter(|span| *span > Duration::ZERO && *span <= MAX_VALIDITY);
     span.ok_or_else(|| CommandError::Usage("must be a duration of at most `30d`, such as `12h` or `7d`".to_owned()))
 }
 
 /// Runs `vault erase`.
-pub(super) fn run_erase(config: &dyn GatewayConfig, options: &EraseArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_erase(config: &dyn GatewayConfig, options: &EraseArgs) -> Result<ExitStatus> {
     if let Some(path) = &options.sign {
         return sign_request(path, options.key.as_deref(), options.yes, |request: &ErasureRequest| {
             check_public_text("the requester", &request.who)?;
@@ -178,7 +178,7 @@ pub(super) fn run_erase(config: &dyn GatewayConfig, options: &EraseArgs) -> Resu
 }
 
 /// The signing key of the chain of erasures; it must not be an eraser's or a gateway's key.
-fn read_chain_key(options: &EraseArgs, erasers: &[VerifyKey]) -> Result<SigningKey, CommandError> {
+fn read_chain_key(options: &EraseArgs, erasers: &[VerifyKey]) -> Result<SigningKey> {
     let key = read_signing_key(options.sign_with.as_deref())?;
     let gateways = read_public_keys_of_option("--gateway-key", &options.gateway_key)?;
     for (other_keys, owner) in [(erasers, "an eraser's own key"), (&gateways, "the key of a gateway's signer")] {
@@ -225,7 +225,7 @@ fn format_result(outcome: &ErasureOutcome, writer: &str, key: &SigningKey) -> St
     )
 }
 
-fn locate_vault(options: &EraseArgs) -> Result<(WritableVault, String), CommandError> {
+fn locate_vault(options: &EraseArgs) -> Result<(WritableVault, String)> {
     let store = options.store.clone().unwrap_or_default();
     let location = options.store_access.location(&store, options.keys.as_deref());
     let keys = read_public_keys_of_option("--gateway-key", &options.gateway_key)?;
@@ -233,14 +233,14 @@ fn locate_vault(options: &EraseArgs) -> Result<(WritableVault, String), CommandE
     Ok((vault, store.trim_end_matches('/').to_owned()))
 }
 
-pub(super) fn read_signing_key(path: Option<&Path>) -> Result<SigningKey, CommandError> {
+pub(super) fn read_signing_key(path: Option<&Path>) -> Result<SigningKey> {
     let path = path.ok_or("a signing key is required: pass its file")?;
     warn_if_key_is_open(path);
     parse_signing_key(path)
 }
 
 /// Creates a request, and prints what it would destroy.
-fn create_request(options: &EraseArgs) -> Result<ExitStatus, CommandError> {
+fn create_request(options: &EraseArgs) -> Result<ExitStatus> {
     let EraseArgs { session, user, account, tenant, .. } = options;
     let query = parse_target(session.as_deref(), user, account.as_deref(), tenant.as_deref());
     let query = query.ok_or("pass a session or --user to select what to erase")?;
@@ -326,7 +326,7 @@ pub(super) fn print_warning(warning: &str) {
 }
 
 /// Checks a text that will be stored in objects that can't be deleted.
-pub(super) fn check_public_text(option: &str, text: &str) -> Result<(), CommandError> {
+pub(super) fn check_public_text(option: &str, text: &str) -> Result<()> {
     if text.trim().is_empty() || text.len() > 500 || text.chars().any(char::is_control) {
         return Err(CommandError::Failed(format!("{option} must be one line of 1 to 500 bytes")));
     }
@@ -347,8 +347,8 @@ pub(super) fn sign_request<R: SignedRequest>(
     path: &Path,
     key: Option<&Path>,
     yes: bool,
-    summarize: impl Fn(&R) -> Result<String, CommandError>,
-) -> Result<ExitStatus, CommandError> {
+    summarize: impl Fn(&R) -> Result<String>,
+) -> Result<ExitStatus> {
     let (text, key) = (read_text_file(path)?, read_signing_key(key)?);
     let with_path = |why: &str| format!("{} {why}", path.display());
     let (request, _) = signed_request::read::<R>(&text).map_err(with_path)?;
@@ -371,7 +371,7 @@ pub(super) fn sign_request<R: SignedRequest>(
 }
 
 /// Asks whether to sign what was shown; `None` if there is no terminal to ask at.
-fn confirm_signing(terminal: Option<impl BufRead>) -> Result<(), CommandError> {
+fn confirm_signing(terminal: Option<impl BufRead>) -> Result<()> {
     let terminal = terminal.ok_or("nothing was signed: without a terminal to ask at, pass --yes to sign")?;
     output::print("type `yes` to sign: ")?;
     let mut answer = String::new();

@@ -10,7 +10,7 @@ use crate::cli::session_argument::parse_target;
 use crate::erase::WritableVault;
 use crate::hold::{apply_hold, list_notes};
 use crate::read::{Vault, VaultLocation};
-use command::error::{CommandError, ExitStatus};
+use command::error::{ExitStatus, Result};
 use command::runtime::block_on;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::SystemRng;
@@ -66,7 +66,7 @@ pub struct HoldArgs {
 }
 
 /// Runs `vault hold`.
-pub(super) fn run_hold(command: &HoldCommand) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_hold(command: &HoldCommand) -> Result<ExitStatus> {
     let (out, problems) = block_on(async {
         match command {
             HoldCommand::Set(options) => change_hold(options, true).await,
@@ -86,7 +86,7 @@ pub(super) fn run_hold(command: &HoldCommand) -> Result<ExitStatus, CommandError
     Ok(if is_complete { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
-async fn change_hold(options: &HoldArgs, sets: bool) -> Result<(String, Vec<String>), CommandError> {
+async fn change_hold(options: &HoldArgs, sets: bool) -> Result<(String, Vec<String>)> {
     let HoldArgs { session, user, account, tenant, .. } = options;
     let query = parse_target(session.as_deref(), user, account.as_deref(), tenant.as_deref());
     let query = query.ok_or("pass a session or --user")?;

@@ -19,7 +19,7 @@ use crate::openings::{OpeningRequest, find_repeated_uses, list_openings, record_
 use crate::read::{StoreAccessArgs, Vault};
 use crate::signed_index::SignedIndex;
 use crate::signed_request::{self, SignedRequest as _};
-use command::error::{CommandError, ExitStatus};
+use command::error::{CommandError, ExitStatus, Result};
 use command::output;
 use command::runtime::block_on;
 use kernel::clock::{Clock, SystemClock};
@@ -126,11 +126,7 @@ impl RequestedOpenings {
     ///
     /// # Errors
     /// As for [`OpeningArgs::record`].
-    pub(crate) async fn record(
-        &self,
-        vault: &VaultArgs,
-        auditors: &[Identity],
-    ) -> Result<Vec<PermittedOpening>, CommandError> {
+    pub(crate) async fn record(&self, vault: &VaultArgs, auditors: &[Identity]) -> Result<Vec<PermittedOpening>> {
         let mut permitted = Vec::new();
         for request in &self.request {
             permitted.push(self.opening.record(request, vault, auditors).await?);
@@ -142,7 +138,7 @@ impl RequestedOpenings {
     ///
     /// # Errors
     /// A request can't be read, or is for another session.
-    pub(crate) fn check_session(&self, session: &str, account: Option<&str>) -> Result<(), CommandError> {
+    pub(crate) fn check_session(&self, session: &str, account: Option<&str>) -> Result<()> {
         for path in &self.request {
             let request = parse_request(path, &read_text_file(path)?)?;
             if request.open_session != session || account.is_some_and(|account| account != request.account) {
@@ -198,7 +194,7 @@ impl OpeningArgs {
         request: &Path,
         vault: &VaultArgs,
         auditors: &[Identity],
-    ) -> Result<PermittedOpening, CommandError> {
+    ) -> Result<PermittedOpening> {
         let (text, key) = (read_text_file(request)?, read_signing_key(self.sign_with.as_deref())?);
         let openers = read_public_keys_of_option("--openers", &self.openers)?;
         if openers.contains(key.public()) {
@@ -218,13 +214,13 @@ impl OpeningArgs {
     }
 }
 
-fn parse_request(path: &Path, text: &str) -> Result<OpeningRequest, CommandError> {
+fn parse_request(path: &Path, text: &str) -> Result<OpeningRequest> {
     let read = signed_request::read::<OpeningRequest>(text);
     Ok(read.map_err(|why| format!("{} {why}", path.display()))?.0)
 }
 
 /// Runs `vault open-request`.
-pub(super) fn run_open_request(options: &OpenRequestArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_open_request(options: &OpenRequestArgs) -> Result<ExitStatus> {
     check_public_text("--reason", &options.reason)?;
     let key = read_signing_key(Some(&options.key))?;
     let (session, account) = parse_session_argument(&options.session, options.account.as_deref());
@@ -247,7 +243,7 @@ pub(super) fn run_open_request(options: &OpenRequestArgs) -> Result<ExitStatus, 
 }
 
 /// Runs `vault approve`.
-pub(super) fn run_approve(options: &ApproveArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_approve(options: &ApproveArgs) -> Result<ExitStatus> {
     sign_request(&options.request, Some(&options.key), options.yes, |request: &OpeningRequest| {
         check_public_text("the request's reason", &request.why)?;
         Ok(summarize_request(request))
@@ -267,7 +263,7 @@ fn summarize_request(request: &OpeningRequest) -> String {
 }
 
 /// Runs `vault openings`.
-pub(super) fn run_openings(options: &OpeningsArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_openings(options: &OpeningsArgs) -> Result<ExitStatus> {
     let keys = read_public_keys_of_option("--key", &options.key)?;
     let (text, is_complete) = block_on(async {
         let mut text = String::new();

@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde_json::json;
 
-use command::error::CommandError;
+use command::error::{CommandError, Result};
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::escape_json;
 use vault::object_names::rfc3339;
@@ -35,7 +35,7 @@ impl OpeningLog {
         first_identity: Option<&Path>,
         store: &str,
         auditors: &[age::x25519::Identity],
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self> {
         let default_path = || {
             let mut name = first_identity?.as_os_str().to_owned();
             name.push(".openings.jsonl");
@@ -70,12 +70,7 @@ impl OpeningLog {
     ///
     /// # Errors
     /// The line can't be written, so nothing may be opened.
-    pub(super) fn record_opening(
-        &self,
-        client: Option<&str>,
-        command: &str,
-        content: &str,
-    ) -> Result<(), CommandError> {
+    pub(super) fn record_opening(&self, client: Option<&str>, command: &str, content: &str) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let time = rfc3339(SystemClock::new().now());
         let mut line = json!({

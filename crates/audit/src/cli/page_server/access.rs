@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use command::error::CommandError;
+use command::error::{CommandError, Result};
 use command::output::use_colour_on_stderr;
 use config::env::{ProcessLookup, SubstitutionLookup};
 use config::file::{ParsedFile, read_tree};
@@ -54,7 +54,7 @@ impl AccessConfig {
 ///
 /// # Errors
 /// Every problem, rendered with its position.
-pub(super) fn read_access(path: &Path, default_endpoint: &str) -> Result<AdminSettings, CommandError> {
+pub(super) fn read_access(path: &Path, default_endpoint: &str) -> Result<AdminSettings> {
     let text = read_text(path, MAX_FILE_BYTES).map_err(|error| {
         CommandError::Config(format!("can't read {}: {}", path.display(), describe_io_error(error.kind())))
     })?;
@@ -67,7 +67,7 @@ pub(super) fn parse_access(
     text: &str,
     lookup: &dyn SubstitutionLookup,
     default_endpoint: &str,
-) -> Result<AdminSettings, CommandError> {
+) -> Result<AdminSettings> {
     let ParsedFile { source, content, mut problems, .. } = read_tree(name, text, lookup);
     let settings = content.and_then(|root| {
         let (typed, type_problems) = de::deserialize_partial::<AccessConfig>(&root, "");

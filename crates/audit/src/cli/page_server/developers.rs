@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::cli::opening::PermittedOpening;
-use command::error::CommandError;
+use command::error::{CommandError, Result};
 use command::keyfile;
 use kernel::pseudonym::{PREFIX, Pseudonymizer, is_pseudonym};
 use kernel::terminal::escape_unsafe;
@@ -46,7 +46,7 @@ impl DeveloperArgs {
     ///
     /// # Errors
     /// A key can't be read.
-    pub(super) fn read(&self, rules: Arc<Detector>) -> Result<Developers, CommandError> {
+    pub(super) fn read(&self, rules: Arc<Detector>) -> Result<Developers> {
         let keys = self.pseudonym_key.iter().map(|path| {
             let key = keyfile::read_argument(path).map_err(|error| CommandError::Config(error.to_string()))?;
             let key = key.ok_or_else(|| CommandError::Config(format!("{}: no such file", path.display())))?;

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+use crate::error::Result;
 use crate::read::{
     ContentLimit, FindResult, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault, find_signed,
     replay,
@@ -138,7 +139,7 @@ impl AuditState {
     }
 
     /// Whether a signed index line of the session is among `own`.
-    async fn has_own_item(&self, own: &OwnItems, session: &str) -> Result<bool, ReadError> {
+    async fn has_own_item(&self, own: &OwnItems, session: &str) -> Result<bool> {
         let (session, account) = (Some(session.to_owned()), Some(own.account.clone()));
         let (query, mut has) = (IndexQuery { session, account, ..IndexQuery::default() }, false);
         search_index(self, &query, &mut |row, unsigned| has |= !unsigned && own.contain(row)).await?;
@@ -151,7 +152,7 @@ impl AuditState {
     }
 
     /// The objects named by signed digests so far; `None` if no keys were given.
-    async fn read_signed_objects(&self) -> Result<Option<Arc<SignedIndex>>, ReadError> {
+    async fn read_signed_objects(&self) -> Result<Option<Arc<SignedIndex>>> {
         if self.keys.is_empty() {
             return Ok(None);
         }
@@ -225,7 +226,7 @@ fn is_same_secret(left: &str, right: &str) -> bool {
 }
 
 impl SearchForm {
-    fn to_query(&self) -> Result<IndexQuery, ReadError> {
+    fn to_query(&self) -> Result<IndexQuery> {
         let non_empty = |text: &str| Some(unescape_unsafe(text.trim())).filter(|text| !text.is_empty());
         let since = non_empty(&self.since).map(|text| parse_time_option(&text)).transpose();
         let since = since.map_err(|why| ReadError::new(format!("the time {why}")))?;
@@ -323,7 +324,7 @@ async fn search_index(
     audit: &AuditState,
     query: &IndexQuery,
     visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
-) -> Result<FindResult, ReadError> {
+) -> Result<FindResult> {
     let signed = audit.read_signed_objects().await?;
     let (found, unsigned) = find_signed(&audit.vault, query, signed.as_deref(), visit).await?;
     let unreadable = found.unreadable.into_iter().chain(unsigned.unreadable).chain(found.older_missing).collect();

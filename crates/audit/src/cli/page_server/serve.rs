@@ -22,7 +22,7 @@ use crate::read::Vault;
 use crate::verify::{VerifyOptions, VerifyProgress, verify};
 use access::oidc::OidcClient;
 use access::page_port::{serve_pages, watch_certificates};
-use command::error::{CommandError, ExitStatus};
+use command::error::{CommandError, ExitStatus, Result};
 use command::os::stop_signal;
 use command::output;
 use command::runtime::block_on;
@@ -65,12 +65,12 @@ pub struct ServeArgs {
     own: DeveloperArgs,
 }
 
-fn parse_port(text: &str) -> Result<u16, CommandError> {
+fn parse_port(text: &str) -> Result<u16> {
     text.parse().map_err(|_| CommandError::Usage("must be a number from 0 to 65535".to_owned()))
 }
 
 /// Runs `vault serve` until it is stopped.
-pub(crate) fn run_serve(config: &dyn GatewayConfig, options: &ServeArgs) -> Result<ExitStatus, CommandError> {
+pub(crate) fn run_serve(config: &dyn GatewayConfig, options: &ServeArgs) -> Result<ExitStatus> {
     block_on(async {
         let (vault, auditors, log) = options.vault.open().await?;
         let keys = read_public_keys(&options.key)?;
@@ -119,11 +119,7 @@ struct OpenPage {
     greeting: String,
 }
 
-async fn open_page(
-    options: &ServeArgs,
-    audit: &Arc<AuditState>,
-    tasks: &Arc<dyn Spawn>,
-) -> Result<OpenPage, CommandError> {
+async fn open_page(options: &ServeArgs, audit: &Arc<AuditState>, tasks: &Arc<dyn Spawn>) -> Result<OpenPage> {
     let local_endpoint = format!("127.0.0.1:{}", options.port);
     let Some(file) = &options.access else {
         let bound = listen::bind(&Endpoint::parse(&local_endpoint)?).await?;

@@ -6,14 +6,14 @@
 use crate::erase::{ErasureRequest, Ledger};
 use crate::signed_request;
 use command::admin_client::AdminClient;
-use command::error::CommandError;
+use command::error::{CommandError, Result};
 use vault::chain::erasures::ErasureReport;
 
 /// Reports the newest digest, if there is one, and whose runs were erased.
 ///
 /// # Errors
 /// The gateway did not accept it.
-pub(super) async fn report_newest_erasure(ledger: &Ledger<'_>, gateway: &AdminClient) -> Result<(), CommandError> {
+pub(super) async fn report_newest_erasure(ledger: &Ledger<'_>, gateway: &AdminClient) -> Result<()> {
     let Some((digest, signature)) = ledger.fetch_newest_digest().await? else { return Ok(()) };
     let request = ledger.newest_request.as_deref().and_then(|text| signed_request::read::<ErasureRequest>(text).ok());
     let runs = request.map(|(request, _)| request.erased_runs()).unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::read::{
     find_signed, format_row, replay,
 };
 use crate::signed_index::SignedIndex;
-use command::error::{CommandError, ExitStatus};
+use command::error::{CommandError, ExitStatus, Result};
 use command::output;
 use command::runtime::block_on;
 use config::types::ByteSize;
@@ -76,7 +76,7 @@ pub struct SessionArgs {
     vault: VaultArgs,
 }
 
-fn parse_size(text: &str) -> Result<ContentLimit, CommandError> {
+fn parse_size(text: &str) -> Result<ContentLimit> {
     ByteSize::parse(text)
         .map(|size| ContentLimit(size.0))
         .ok_or_else(|| CommandError::Usage("must be a size such as `256MiB` or `4GiB`".to_owned()))
@@ -85,7 +85,7 @@ fn parse_size(text: &str) -> Result<ContentLimit, CommandError> {
 /// Runs `vault find`. The exit code is 1 if the answer is incomplete: something that the index or a signed digest names
 /// is missing or can't be read. With keys, unsigned objects don't count. Objects older than all present ones count
 /// only with `--since`.
-pub(super) fn run_find(options: FindArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn run_find(options: FindArgs) -> Result<ExitStatus> {
     let FindArgs { mut query, json, key, sessions, location } = options;
     if let Some(session) = &query.session {
         let (session, account) = parse_session_argument(session, query.account.as_deref());
@@ -194,7 +194,7 @@ pub(super) fn run_session(
     session: SessionArgs,
     writes_unreadable: bool,
     write: impl FnOnce(&mut ReplayedSession, &mut Vec<u8>) -> Result<io::Result<()>, ReadError>,
-) -> Result<ExitStatus, CommandError> {
+) -> Result<ExitStatus> {
     let SessionArgs { session, account, tenant, content, key, unsigned, shares, vault: vault_args } = session;
     let (session, account) = parse_session_argument(&session, account.as_deref());
     let keys = read_public_keys(&key)?;
