@@ -14,7 +14,7 @@ use crate::cli::session_argument::parse_session_argument;
 use crate::folders::KeySelection;
 use crate::ledger::LedgerSigner;
 use crate::location::WritableVault;
-use crate::rewrap::rewrap;
+use crate::rewrap::{RewrapSummary, rewrap};
 use command::error::{CommandError, ExitStatus, Result};
 use command::runtime::block_on;
 use kernel::clock::{Clock, SystemClock};
@@ -116,14 +116,11 @@ pub(super) fn run_rewrap(config: &dyn GatewayConfig, options: &RewrapArgs) -> Re
         Ok(rewrap(&writable_vault, &auditors, &recipients, &selection, &signer, now).await?)
     })?;
     let not_copied: String = result.failed.iter().map(|why| format!("not copied: {}\n", escape_unsafe(why))).collect();
+    let RewrapSummary { keys, written, already_present, newly_listed, .. } = &result;
+    let (writer, public) = (&options.writer, key.public());
     let summary = format!(
-        "{} keys: {} copies written, {} already present; {} recorded in the chain of {}, signed by {}\n",
-        result.keys,
-        result.written,
-        result.already_present,
-        result.newly_listed,
-        options.writer,
-        key.public()
+        "{keys} keys: {written} copies written, {already_present} already present; {newly_listed} recorded in the chain of \
+         {writer}, signed by {public}\n"
     );
     print_bytes(format!("{not_copied}{summary}").as_bytes())?;
     Ok(if result.failed.is_empty() { ExitStatus::Success } else { ExitStatus::Failed })

@@ -212,15 +212,7 @@ pub fn format_row(row: &IndexRow) -> String {
         (None, Some(decision)) => format!("  {decision}{by}"),
         (None, None) => String::new(),
     };
-    escape_unsafe(&format!(
-        "{}  {}  {}  {}{}  {}{}{}",
-        tail.ts.get(..23).unwrap_or(&tail.ts),
-        tail.session_name().as_deref().unwrap_or("-"),
-        tail.actor.as_deref().unwrap_or("-"),
-        action,
-        target,
-        tail.status,
-        decision,
-        cost
-    ))
+    let (time, status, session) = (tail.ts.get(..23).unwrap_or(&tail.ts), &tail.status, tail.session_name());
+    let (session, actor) = (session.as_deref().unwrap_or("-"), tail.actor.as_deref().unwrap_or("-"));
+    escape_unsafe(&format!("{time}  {session}  {actor}  {action}{target}  {status}{decision}{cost}"))
 }

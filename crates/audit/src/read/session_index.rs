@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use vault::index_row::{ErasureState, IndexRow, KeyCopy, RowKind};
+use vault::index_row::{ErasureRecord, ErasureState, IndexRow, KeyCopy, RowKind};
 use vault::object_names::{ObjectName, account_segment, id_segment, session_folder};
 use vault::store::ObjectKind;
 
@@ -68,14 +68,10 @@ pub(super) fn describe_erasures(erasures: &[IndexRow], session: &str, rows: &[In
             continue;
         }
         let state = if erasure.state == ErasureState::Done { "erased" } else { "being erased since" };
-        let description = format!(
-            "{state} {} at the request of {} ({}), signed by {}: {} keys destroyed",
-            row.tail.ts,
-            erasure.who,
-            erasure.why,
-            erasure.signers.join(", "),
-            erasure.key_ids.len()
-        );
+        let (ErasureRecord { who, why, signers, key_ids, .. }, ts) = (&**erasure, &row.tail.ts);
+        let (signers, keys) = (signers.join(", "), key_ids.len());
+        let description =
+            format!("{state} {ts} at the request of {who} ({why}), signed by {signers}: {keys} keys destroyed");
         let described = descriptions.get(erasure.nonce.as_str());
         if described.is_none_or(|(state, _)| *state != ErasureState::Done) {
             descriptions.insert(&erasure.nonce, (erasure.state, description));

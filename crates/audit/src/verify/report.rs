@@ -186,7 +186,6 @@ impl VerifyReport {
     }
 
     pub fn text(&self) -> String {
-        let counts = &self.counts;
         let mut lines = Vec::new();
         for finding in &self.findings {
             let severity = if finding.severity == Severity::Failure { "FAILURE" } else { "warning" };
@@ -197,64 +196,47 @@ impl VerifyReport {
         if all > listed {
             lines.push(format!("and {} more", all - listed));
         }
-        for head in &self.heads {
-            let state = if head.is_final { "final" } else { "running, or stopped without a final digest" };
+        for ChainHead { account, writer, digest, tree_size, root, end, is_final, pending, .. } in &self.heads {
+            let DigestLink { epoch, n, .. } = digest;
+            let state = if *is_final { "final" } else { "running, or stopped without a final digest" };
+            let leaves = if *tree_size == 1 { "leaf" } else { "leaves" };
             lines.push(format!(
-                "newest: {}/{}/{} digest {} of {} ({state}): {}, {} not yet in the store, root {}",
-                head.account,
-                head.writer,
-                head.digest.epoch,
-                head.digest.n,
-                head.end,
-                if head.tree_size == 1 { "1 leaf".to_owned() } else { format!("{} leaves", head.tree_size) },
-                head.pending,
-                head.root
+                "newest: {account}/{writer}/{epoch} digest {n} of {end} ({state}): {tree_size} {leaves}, {pending} not yet in \
+                 the store, root {root}"
             ));
         }
+        let signed = |is_checked: bool, signers: &[String]| {
+            format!("{} {}", if is_checked { "signed by" } else { "unchecked signatures of" }, signers.join(", "))
+        };
         for opening in &self.openings {
+            let RecordedOpening { account, session, store, reason, opened_at, .. } = opening;
+            let (auditors, signed) =
+                (opening.auditors.join(", "), signed(opening.signatures_checked, &opening.signers));
             lines.push(format!(
-                "opened by request: {} of {} in {} at {} by {}: {}; {} {}",
-                opening.session,
-                opening.account,
-                opening.store,
-                opening.opened_at,
-                opening.auditors.join(", "),
-                opening.reason,
-                if opening.signatures_checked { "signed by" } else { "unchecked signatures of" },
-                opening.signers.join(", ")
+                "opened by request: {session} of {account} in {store} at {opened_at} by {auditors}: {reason}; {signed}"
             ));
         }
         for erased in &self.erasures {
+            let ErasedContent { account, requested_by, reason, started_at, fragments, .. } = erased;
+            let according = if erased.signatures_checked { "" } else { " according to a line" };
+            let (sessions, keys) = (erased.sessions.join(", "), erased.key_ids.len());
+            let finished = erased.finished_at.as_ref().map_or("not finished".to_owned(), |done| format!("done {done}"));
+            let signed = signed(erased.signatures_checked, &erased.signers);
             lines.push(format!(
-                "{}: {} of {}: {} keys, {} fragments, begun {}, {}; requested by {}: {}; {} {}",
-                if erased.signatures_checked { "erased by request" } else { "erased by request according to a line" },
-                erased.sessions.join(", "),
-                erased.account,
-                erased.key_ids.len(),
-                erased.fragments,
-                erased.started_at,
-                erased.finished_at.as_ref().map_or("not finished".to_owned(), |done| format!("done {done}")),
-                erased.requested_by,
-                erased.reason,
-                if erased.signatures_checked { "signed by" } else { "unchecked signatures of" },
-                erased.signers.join(", ")
+                "erased by request{according}: {sessions} of {account}: {keys} keys, {fragments} fragments, begun \
+                 {started_at}, {finished}; requested by {requested_by}: {reason}; {signed}"
             ));
         }
         lines.extend(self.missing_turns.iter().map(|session| format!("turns are missing: {session}")));
         lines.extend(self.not_verified.iter().map(|limit| format!("not verified: {limit}")));
+        let VerifyCounts { epochs, digests, leaves, objects, fragments, gaps, opened, bytes, .. } = &self.counts;
+        let VerifyCounts { locked, expired, archived, .. } = &self.counts;
+        let counted =
+            [(epochs, "epoch"), (digests, "digest"), (leaves, "line"), (objects, "object"), (fragments, "fragment")];
+        let [epochs, digests, leaves, objects, fragments] = counted.map(|(count, noun)| format_count(*count, noun));
         lines.push(format!(
-            "{}, {}, {} ({} record a lost line), {}, {}, {} opened, {} bytes, {} locked, {} expired, {} archived",
-            format_count(counts.epochs, "epoch"),
-            format_count(counts.digests, "digest"),
-            format_count(counts.leaves, "line"),
-            counts.gaps,
-            format_count(counts.objects, "object"),
-            format_count(counts.fragments, "fragment"),
-            counts.opened,
-            counts.bytes,
-            counts.locked,
-            counts.expired,
-            counts.archived
+            "{epochs}, {digests}, {leaves} ({gaps} record a lost line), {objects}, {fragments}, {opened} opened, {bytes} \
+             bytes, {locked} locked, {expired} expired, {archived} archived"
         ));
         lines.push(
             match (self.verified, self.opened_nothing()) {

@@ -276,17 +276,13 @@ pub(super) fn run_openings(options: &OpeningsArgs) -> Result<ExitStatus> {
         output::print_notes("used again", &repeated);
         for row in rows {
             let Some(opening) = &row.tail.opening else { continue };
+            let (tail, session, why) = (&row.tail, &opening.session, &opening.why);
+            let (time, account) = (&tail.ts, &tail.account);
+            let (signers, auditors) = (opening.signers.join(", "), opening.auditors.join(", "));
+            let as_text = || format!("{time}  {account}  {session}  {why}  signed by {signers}  opened by {auditors}");
             let line = match options.json {
                 true => escape_json(&serde_json::to_string(&row).unwrap_or_default()),
-                false => escape_unsafe(&format!(
-                    "{}  {}  {}  {}  signed by {}  opened by {}",
-                    row.tail.ts,
-                    row.tail.account,
-                    opening.session,
-                    opening.why,
-                    opening.signers.join(", "),
-                    opening.auditors.join(", ")
-                )),
+                false => escape_unsafe(&as_text()),
             };
             text.push_str(&(line + "\n"));
         }
