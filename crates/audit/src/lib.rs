@@ -6,7 +6,6 @@
 //! the data that this crate reads. A running gateway never calls this crate.
 
 mod chains;
-mod claimed_ids;
 pub mod cli;
 pub mod compact;
 pub mod erase;

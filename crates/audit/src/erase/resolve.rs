@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::claimed_ids::ClaimedIds;
 use crate::error::{ReadError, Result};
 use crate::folders::{SessionFolder, encode_segment, is_day, is_key_name, is_segment, parse_key_name};
 use crate::location::WritableVault;
+use crate::read::find::ClaimedIds;
 use crate::read::{IndexLines, UnreadIndex, each_row};
 use crate::signed_index::SignedIndex;
 use kernel::sha256::Sha256;

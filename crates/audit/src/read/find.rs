@@ -1,20 +1,21 @@
 //! `vault find`: searches the index for lines by their columns. People without a key can so decide which sessions to
-//! open. No content is opened. A filter that is not given matches every line. Neighbours: `index` reads the index,
-//! [`crate::compact`] packs it for DuckDB and others, which suit larger questions.
+//! open. No content is opened. A filter that is not given matches every line. A gateway that verifies who sends keeps
+//! the id that the client named as `claimed_user_key`: it selects nothing, because a client may name anyone; auditors
+//! only read of it ([`ClaimedIds`]), so that a history from before the verification is found. Neighbours: `index` reads
+//! the index, [`crate::compact`] packs it for DuckDB and others, which suit larger questions.
 
 use std::collections::BTreeSet;
 
 use clap::Args;
-use command::time_option::parse_time_option;
 
 use super::index::{IndexLines, UnreadIndex, each_row};
-use crate::claimed_ids::ClaimedIds;
 use crate::error::Result;
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
+use command::time_option::parse_time_option;
 use kernel::clock::UnixNanos;
 use kernel::terminal::escape_unsafe;
-use vault::index_row::{IndexRow, RowKind};
+use vault::index_row::{IndexRow, RowKind, RowTail};
 use vault::object_names::{date, parse_time};
 
 /// The search conditions, in options of `vault find`; all that are given must hold.
@@ -215,4 +216,43 @@ pub fn format_row(row: &IndexRow) -> String {
     let (time, status, session) = (tail.ts.get(..23).unwrap_or(&tail.ts), &tail.status, tail.session_name());
     let (session, actor) = (session.as_deref().unwrap_or("-"), tail.actor.as_deref().unwrap_or("-"));
     escape_unsafe(&format!("{time}  {session}  {actor}  {action}{target}  {status}{decision}{cost}"))
+}
+
+/// Most ids that are kept of each kind.
+const MAX_IDS: usize = 16;
+
+/// The ids beside those of one search.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClaimedIds {
+    /// Ids that clients of the user named.
+    claims: BTreeSet<String>,
+    /// Verified users whose clients named the user's id.
+    claimants: BTreeSet<String>,
+}
+
+impl ClaimedIds {
+    /// Reads a line, for a search for `users`.
+    pub(crate) fn read_line(&mut self, users: &[String], tail: &RowTail) {
+        let (Some(verified), Some(claimed)) = (&tail.user_key, &tail.claimed_user_key) else { return };
+        let (ids, id) = match (users.contains(verified), users.contains(claimed)) {
+            (true, false) => (&mut self.claims, claimed),
+            (false, true) => (&mut self.claimants, verified),
+            _ => return,
+        };
+        if ids.len() < MAX_IDS {
+            ids.insert(id.clone());
+        }
+    }
+
+    /// What an auditor must know of them.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = String> + '_ {
+        let claims = self.claims.iter().map(|id| {
+            format!(
+                "not included: clients of this user named the user {id}: data from before users were verified may be \
+                 under that id, and so may another user's; search for it by itself"
+            )
+        });
+        let claimants = self.claimants.iter();
+        claims.chain(claimants.map(|id| format!("not included: clients of the verified user {id} named this user")))
+    }
 }

@@ -4,11 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use super::document_check::{CONTENT_MISMATCH, UntrustedDocument};
 use super::find::{IndexQuery, find_signed};
 use super::index::{IndexLines, each_row};
 use super::opener::{FragmentOpener, FragmentScopes};
-use super::payload_fetch::{FetchedPayload, FragmentHashes};
+use super::payload_fetch::{CONTENT_MISMATCH, FetchedPayload, FragmentHashes, UntrustedDocument};
 use super::session::ContentLimit;
 use crate::error::{ReadError, Result, several_accounts_error};
 use crate::location::Vault;

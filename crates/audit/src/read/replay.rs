@@ -4,17 +4,16 @@
 //! Only two things are left out: messages shown before, which are counted, and content beyond the memory limit, which
 //! is an error. Content belongs to a line only if its sealed bytes have the line's hash and it matches the line's
 //! commitment. Objects not yet in the index are found by their names. Content without a (signed) line is marked, and is
-//! in no turn or sum. Unreadable parts are reported and hide nothing else. Neighbours: `text_output`, `turns`,
-//! `call_tree` and `json_report` (output).
+//! in no turn or sum. Unreadable parts are reported and hide nothing else. Neighbours: `output`, `turns`,
+//! `call_tree`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use vault::index_row::IndexRow;
 use vault::object_names::FragmentScope;
 
-use super::document_check::{CONTENT_MISMATCH, UntrustedDocument};
 use super::opener::{FragmentOpener, FragmentScopes, OpenFailure, OpenedFragment};
-use super::payload_fetch::{FetchedPayload, FragmentHashes};
+use super::payload_fetch::{CONTENT_MISMATCH, FetchedPayload, FragmentHashes, UntrustedDocument};
 use super::session::{ReplayFilter, ReplayedSession, SessionEntry, line_id};
 use super::session_index::{
     SessionIndex, describe_erasures, find_foreign_fragments, find_unindexed_objects, read_session_index,

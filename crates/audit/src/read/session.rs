@@ -1,6 +1,5 @@
 //! A session that was read ([`ReplayedSession`]): its entries in order of time, unreadable parts, sums. Entries without
-//! a (signed) line are marked and in no sum. Neighbours: `replay` (reading), `text_output`, `call_tree`, `turns` and
-//! `json_report` (output).
+//! a (signed) line are marked and in no sum. Neighbours: `replay` (reading), `output`, `call_tree`, `turns`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

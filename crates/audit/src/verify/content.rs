@@ -44,13 +44,8 @@ impl ReferencedPayload {
 
 impl VerificationRun<'_> {
     /// Judges the content that a digest names.
-    pub(super) async fn check_content(
-        &mut self,
-        epoch: &mut EpochVerification,
-        digest: &ChainDigest,
-        fetched: &FetchedDigest,
-    ) {
-        let name = fetched.name.as_str();
+    pub(super) async fn check_content(&mut self, epoch: &mut EpochVerification, fetched: &FetchedDigest) {
+        let (Some(digest), name) = (fetched.digest.as_deref(), fetched.name.as_str()) else { return };
         self.check_sessions_object(digest).await;
         let rows = self.check_index(epoch, digest, fetched);
         if digest.counters.gaps != epoch.gaps && epoch.has_known_tree() {

@@ -80,9 +80,9 @@ impl VerificationRun<'_> {
         while let Some(fetched) = fetches.next().await {
             let n = fetched.n;
             self.check_digest(&mut epoch, &fetched, is_known(n));
-            if let (Some(digest), false) = (&fetched.digest, is_known(n) || chain_only) {
+            if fetched.digest.is_some() && !is_known(n) && !chain_only {
                 let before = self.remark_count();
-                self.check_content(&mut epoch, digest, &fetched).await;
+                self.check_content(&mut epoch, &fetched).await;
                 epoch.has_remarks |= self.remark_count() != before;
                 self.save_progress(&mut epoch, n, numbers.last() == Some(&n))?;
             }
