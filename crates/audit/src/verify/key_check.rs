@@ -178,10 +178,9 @@ impl VerificationRun<'_> {
             all_erased.extend(keys);
             self.report.erasures.push(erased);
         }
-        if !self.report.erasures.is_empty() && self.options.erasers.is_empty() {
-            let message = "that two erasers signed each erasure, because their public keys were not given (--erasers)";
-            self.report.not_verified.push(message.to_owned());
-        }
+        let unchecked = !self.report.erasures.is_empty() && self.options.erasers.is_empty();
+        let signed = "that two erasers signed each erasure, because their public keys were not given (--erasers)";
+        self.report.leave_out(unchecked, signed);
         self.keys.erased = all_erased;
         self.report_keys();
         self.check_key_copies().await;
@@ -225,20 +224,10 @@ impl VerificationRun<'_> {
                 KeyState::Unknown(why) => self.report.fail("key_unreadable", object, why),
             }
         }
-        if unexplained > 0 {
-            let message = format!(
-                "{unexplained} missing session keys: erasures are recorded in another writer's chain, which \
-                 --writer excludes"
-            );
-            self.report.not_verified.push(message);
-        }
-        if without_hash > 0 {
-            let message = format!(
-                "that {without_hash} key objects are unchanged, because lines of older versions do not contain their \
-                 hashes"
-            );
-            self.report.not_verified.push(message);
-        }
+        let missing = "missing session keys: erasures are recorded in another writer's chain, which --writer excludes";
+        self.report.leave_out_some(unexplained, missing);
+        let unchanged = "key objects are unchanged, because lines of older versions do not contain their hashes";
+        self.report.leave_out(without_hash > 0, &format!("that {without_hash} {unchanged}"));
     }
 
     /// Checks the copies that `rewrap` made.

@@ -194,10 +194,9 @@ impl VerificationRun<'_> {
 
     /// Reports that the openers' signatures were not checked.
     pub(super) fn report_unchecked_openings(&mut self) {
-        if !self.report.openings.is_empty() && self.options.openers.is_empty() {
-            let message = "that two openers signed each opening, because their public keys were not given (--openers)";
-            self.report.not_verified.push(message.to_owned());
-        }
+        let unchecked = !self.report.openings.is_empty() && self.options.openers.is_empty();
+        let signed = "that two openers signed each opening, because their public keys were not given (--openers)";
+        self.report.leave_out(unchecked, signed);
     }
 
     /// Adds the vault that a valid line's request names.

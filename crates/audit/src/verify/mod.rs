@@ -252,60 +252,40 @@ impl VerificationRun<'_> {
 
     /// Reports everything that this run did not check.
     fn report_limits(&mut self, chains: &[ChainVerification]) {
-        let mut limits = Vec::new();
-        if self.options.auditors.is_empty() {
-            let limit = "decrypted fragments, because no auditor's key was given (--identity); only the hashes of \
-                         their sealed bytes were checked";
-            limits.push(limit.to_owned());
-        }
-        if self.options.chain_only {
-            limits.push("index, payload and unreferenced objects, because only the chain was checked".to_owned());
-        } else if self.options.no_payload {
-            limits.push("payload objects and session keys (--no-payload)".to_owned());
-        }
-        if self.options.from.is_some() || self.options.to.is_some() {
-            limits.push("payload objects of digests outside of --from and --to".to_owned());
-        }
-        if self.options.anchors.is_empty() {
-            limits.push(
-                "that no chain was truncated or re-signed with a stolen key, because no anchor was given (--anchor)"
-                    .to_owned(),
-            );
-        }
-        if self.options.account.is_some() || self.options.writer.is_some() {
-            limits.push("other accounts or writers".to_owned());
-        }
-        let (VerifyCounts { expired, archived, .. }, hidden) = (&self.report.counts, self.hidden_objects);
-        if *expired > 0 || hidden > 0 {
-            let before = self.options.expired.as_deref().unwrap_or_default();
-            limits.push(format!(
-                "{expired} expired objects of digests before {before} that are gone, and roots after missing lines; \
-                 {hidden} delete markers over expired objects"
-            ));
-        }
-        if *archived > 0 {
-            limits.push(format!(
-                "{archived} archived objects: restore them (`aws s3api restore-object`; the auditor needs \
-                 s3:RestoreObject) and verify again"
-            ));
-        }
-        let unopened: u64 = chains.iter().flat_map(|chain| &chain.epochs).map(|epoch| epoch.unopened).sum();
-        if unopened > 0 {
-            limits.push(format!("{unopened} fragments whose session keys none of the given identities opens"));
-        }
-        let without_key: u64 = chains.iter().flat_map(|chain| &chain.epochs).map(|epoch| epoch.expired).sum();
-        if without_key > 0 {
-            limits.push(format!("{without_key} fragments whose session keys expired"));
-        }
+        let (options, report) = (self.options, &mut self.report);
+        let sealed = "decrypted fragments, because no auditor's key was given (--identity); only the hashes of their \
+                      sealed bytes were checked";
+        report.leave_out(options.auditors.is_empty(), sealed);
+        let content = "index, payload and unreferenced objects, because only the chain was checked";
+        report.leave_out(options.chain_only, content);
+        report.leave_out(options.no_payload && !options.chain_only, "payload objects and session keys (--no-payload)");
+        let has_range = options.from.is_some() || options.to.is_some();
+        report.leave_out(has_range, "payload objects of digests outside of --from and --to");
+        let ends = "that no chain was truncated or re-signed with a stolen key, because no anchor was given (--anchor)";
+        report.leave_out(options.anchors.is_empty(), ends);
+        report.leave_out(options.account.is_some() || options.writer.is_some(), "other accounts or writers");
+        let (VerifyCounts { expired, archived, .. }, hidden) = (report.counts.clone(), self.hidden_objects);
+        let before = options.expired.as_deref().unwrap_or_default();
+        let gone = format!(
+            "{expired} expired objects of digests before {before} that are gone, and roots after missing lines; {hidden} \
+             delete markers over expired objects"
+        );
+        report.leave_out(expired > 0 || hidden > 0, &gone);
+        let archives = "archived objects: restore them (`aws s3api restore-object`; the auditor needs s3:RestoreObject) \
+                        and verify again";
+        report.leave_out_some(archived, archives);
+        let sum = |count: fn(&EpochVerification) -> u64| chains.iter().flat_map(|chain| &chain.epochs).map(count).sum();
+        let unopened: u64 = sum(|epoch| epoch.unopened);
+        report.leave_out_some(unopened, "fragments whose session keys none of the given identities opens");
+        report.leave_out_some(sum(|epoch| epoch.expired), "fragments whose session keys expired");
         // if keys were erased or expired, the right auditor's key opens nothing either
-        let gone = !self.report.erasures.is_empty() || self.report.counts.expired > 0;
-        if unopened > 0 && self.report.counts.opened == 0 && !gone && !self.options.auditors.is_empty() {
+        let may_be_gone = !report.erasures.is_empty() || expired > 0;
+        if unopened > 0 && report.counts.opened == 0 && !may_be_gone && !options.auditors.is_empty() {
             let message = format!(
                 "opens none of the {unopened} fragments that were read: check that it is the key of an auditor of this \
                  vault, and that there are as many as open keys together"
             );
-            self.report.warn(IDENTITY_CODE, "--identity", message);
+            report.warn(IDENTITY_CODE, "--identity", message);
         }
-        self.report.not_verified.extend(limits);
     }
 }

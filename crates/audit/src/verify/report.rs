@@ -170,6 +170,16 @@ impl VerifyReport {
         }
     }
 
+    /// Adds what could not be verified, with the reason, if that is so.
+    pub(super) fn leave_out(&mut self, is_left_out: bool, what: &str) {
+        self.not_verified.extend(is_left_out.then(|| what.to_owned()));
+    }
+
+    /// Adds a number of things that could not be verified, if there are any.
+    pub(super) fn leave_out_some(&mut self, count: u64, things: &str) {
+        self.leave_out(count > 0, &format!("{count} {things}"));
+    }
+
     /// The newest digests that may be anchored, and the chains left out because they are broken. Objects planted after
     /// a newest digest don't break a chain.
     pub fn anchorable(&self) -> (Vec<ChainHead>, Vec<String>) {

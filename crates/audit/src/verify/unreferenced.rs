@@ -62,9 +62,8 @@ impl VerificationRun<'_> {
     pub(super) async fn report_unreferenced_objects(&mut self, chains: &[ChainVerification]) -> Result<()> {
         let is_partial = self.options.account.is_some() || self.options.writer.is_some() || self.resume.is_resumed;
         if is_partial {
-            self.report
-                .not_verified
-                .push("unreferenced objects, because this run checked only a part of the chains".to_owned());
+            let limit = "unreferenced objects, because this run checked only a part of the chains";
+            self.report.leave_out(true, limit);
             return Ok(());
         }
         let mut covered = CoveredEpochs::new();
@@ -121,7 +120,7 @@ impl VerificationRun<'_> {
     /// Handles objects that a digest of an open epoch may still name: those that have existed for long are reported by
     /// name.
     async fn report_pending_objects(&mut self, names: Vec<(ObjectKind, String)>) {
-        let mut pending = names.len();
+        let mut pending = names.len() as u64;
         let vault = self.vault;
         let write_times = stream::iter(names.into_iter().take(MAX_QUERIED)).map(|(kind, name)| async move {
             let written = vault.fetch_write_time(kind, &name).await;
@@ -140,10 +139,7 @@ impl VerificationRun<'_> {
             );
             self.report.warn("not_yet_referenced", name, message);
         }
-        if pending > 0 {
-            let message = format!("{pending} objects that no digest covers yet (or whose lines were lost)");
-            self.report.not_verified.push(message);
-        }
+        self.report.leave_out_some(pending, "objects that no digest covers yet (or whose lines were lost)");
     }
 
     /// Reports unknown objects in the payload's bucket, whose names are `names`, and in the keys' bucket.
@@ -342,16 +338,9 @@ impl VerificationRun<'_> {
                 format!("{} more objects in the keys' folders that no line names", unreferenced.len() - MAX_QUERIED);
             self.report.fail("unreferenced", "keys/", message);
         }
-        if pending_keys > 0 {
-            self.report.not_verified.push(format!("{pending_keys} session keys that no line names yet"));
-        }
-        if old_copies > 0 {
-            let message = format!(
-                "{old_copies} copies of session keys that may be planted, because lines of older versions contain no \
-                 hashes"
-            );
-            self.report.not_verified.push(message);
-        }
+        self.report.leave_out_some(pending_keys, "session keys that no line names yet");
+        let copies = "copies of session keys that may be planted, because lines of older versions contain no hashes";
+        self.report.leave_out_some(old_copies, copies);
     }
 
     fn classify_unreferenced_key(&self, name: &str, relative: &str, has_all_lines: bool) -> UnreferencedKeyKind {
