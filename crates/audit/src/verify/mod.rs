@@ -45,7 +45,7 @@ use vault::store::ObjectKind;
 use vault::store::settings::LockMode;
 
 /// Default time within which an epoch must be anchored: anchors are made hourly, or at least daily.
-pub(super) const DEFAULT_ANCHORED_WITHIN: Duration = Duration::from_secs(25 * 3600);
+const DEFAULT_ANCHORED_WITHIN: Duration = Duration::from_secs(25 * 3600);
 
 #[derive(Clone, Default)]
 pub struct VerifyOptions {
