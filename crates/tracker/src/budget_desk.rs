@@ -2,6 +2,7 @@
 //! them, and alerts of budgets follow from the ledger. The crate `budgets` decides; all names in the ledger are in the
 //! form that pages show.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,8 +17,8 @@ use pipeline::{Batch, Effect, Trust};
 use runs::{Alert, AlertRule, RunOwner};
 
 use super::RunTracker;
-use super::budget_figures::{BudgetNews, EFFECT, GroupFigures, HEAVY, LINES_AGE, LiveUsage, MAX_AGE, RunFigures};
-use super::budget_figures::{ShownNames, model_of};
+use super::budget_figures::{BudgetNews, EFFECT, GroupFigures, HEAVY, LINES_AGE, LiveUsage, MAX_AGE, MAX_CONTINUED};
+use super::budget_figures::{RunFigures, ShownNames, model_of};
 use super::codec::put;
 use super::evaluation::state_without_end;
 use super::group::ItemGroup;
@@ -113,7 +114,7 @@ impl RunTracker {
             model: label(&names.model),
         };
         let (figures, now) = self.figures_of(asked);
-        let runs = figures.as_deref().unwrap_or_default();
+        let runs = figures.as_ref().map(|figures| &*figures.runs).unwrap_or_default();
         let is_asked = |run: &&RunFigures| match (&names.session, &names.run, &asked.trace) {
             (Some(session), ..) => run.session == *session,
             (None, Some(named), _) => run.run == *named,
@@ -126,7 +127,9 @@ impl RunTracker {
             Some(named) => of_session().find(|run| run.run == *named),
             None => of_session().filter(|run| !run.is_over()).max_by_key(|run| run.start),
         };
-        let session = first.map(|_| of_session().fold(Usage::default(), |sum, run| sum.plus(run.usage_until(now))));
+        let session = first.zip(figures.as_ref()).map(|(first, figures)| {
+            of_session().fold(figures.usage_before(&first.session), |sum, run| sum.plus(run.usage_until(now)))
+        });
         for known in current.into_iter().chain(of_session()).map(|run| &run.shown) {
             shown.fill_from(&Names { run: None, ..known.clone() });
         }
@@ -135,8 +138,8 @@ impl RunTracker {
         (Question { names: shown, ..asked.clone() }, known, now)
     }
 
-    /// The runs of the group that a question is about, and the time.
-    fn figures_of(&self, asked: &Question) -> (Option<Arc<[RunFigures]>>, u64) {
+    /// The group that a question is about, and the time.
+    fn figures_of(&self, asked: &Question) -> (Option<GroupFigures>, u64) {
         let (account, names) = (&*asked.account, &asked.names);
         let session = names.session.as_deref().unwrap_or_default();
         let keys = [
@@ -156,20 +159,68 @@ impl RunTracker {
                 true => now.saturating_sub(kept.at) < MAX_AGE,
                 false => is_heavy && kept.at == now && kept.batch < group.batch,
             };
-            self.figures.groups.lock().get(&id).filter(|kept| is_fresh(kept)).map(|kept| Arc::clone(&kept.runs))
+            self.figures.groups.lock().get(&id).filter(|kept| kept.before.is_some() && is_fresh(kept)).cloned()
         };
-        if let Some(runs) = kept() {
-            return (Some(runs), now);
-        }
-        let _one_at_a_time = (group.weight() > HEAVY).then(|| self.figures.resolving.lock());
-        (Some(kept().unwrap_or_else(|| self.make_figures(id, &group, now).runs)), now)
+        let figures = kept().unwrap_or_else(|| {
+            let _one_at_a_time = (group.weight() > HEAVY).then(|| self.figures.resolving.lock());
+            kept().unwrap_or_else(|| self.make_figures(id, &group, now))
+        });
+        (Some(figures), now)
     }
 
     fn make_figures(&self, id: u32, group: &ItemGroup, now: u64) -> GroupFigures {
-        let (account, runs) = (Arc::from(&*group.account), self.make_run_figures(group).into());
-        let figures = GroupFigures { account, batch: group.batch, at: now, runs };
+        let runs = self.make_run_figures(group).into();
+        let mut figures =
+            GroupFigures { account: Arc::from(&*group.account), batch: group.batch, at: now, runs, before: None };
+        figures.before = Some(self.usage_elsewhere(id, &figures, now).into());
         self.figures.groups.lock().insert_for(&*group.account, id, figures.clone(), 1);
         figures
+    }
+
+    /// What the sessions of a group used in other groups, and in the sessions that they continue.
+    fn usage_elsewhere(&self, id: u32, figures: &GroupFigures, now: u64) -> BTreeMap<String, Usage> {
+        let account = &*figures.account;
+        let mut elsewhere = BTreeMap::new();
+        for run in &*figures.runs {
+            if run.session.is_empty() || elsewhere.contains_key(&run.session) {
+                continue;
+            }
+            let (mut usage, mut session) = (Usage::default(), run.session.clone());
+            for hop in 0..MAX_CONTINUED {
+                let (groups, continued) = {
+                    let state = self.state.lock();
+                    let groups = state.store.groups_of_session(&key_id(account, key_kind::SESSION, "", &session));
+                    (groups, state.continuations.predecessor_of(account, &session).map(str::to_owned))
+                };
+                for (other, group) in groups.iter().filter(|(other, _)| hop > 0 || *other != id) {
+                    let runs = self.runs_of_other(*other, group);
+                    let of_session = runs.iter().filter(|run| run.session == session);
+                    usage = of_session.fold(usage, |sum, run| sum.plus(run.usage_until(now)));
+                }
+                let Some(continued) = continued.filter(|continued| *continued != run.session) else { break };
+                session = continued;
+            }
+            elsewhere.insert(run.session.clone(), usage);
+        }
+        elsewhere
+    }
+
+    /// The runs of a group that the question is not about; resolved once for each of its batches.
+    fn runs_of_other(&self, id: u32, group: &ItemGroup) -> Arc<[RunFigures]> {
+        let kept = |kept: &&GroupFigures| kept.batch == group.batch;
+        if let Some(kept) = self.figures.groups.lock().get(&id).filter(kept) {
+            return Arc::clone(&kept.runs);
+        }
+        let runs: Arc<[RunFigures]> = self.make_run_figures(group).into();
+        let figures = GroupFigures {
+            account: Arc::from(&*group.account),
+            batch: group.batch,
+            at: 0,
+            runs: runs.clone(),
+            before: None,
+        };
+        self.figures.groups.lock().insert_for(&*group.account, id, figures, 1);
+        runs
     }
 
     fn make_run_figures(&self, group: &ItemGroup) -> Vec<RunFigures> {

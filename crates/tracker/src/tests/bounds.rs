@@ -6,10 +6,11 @@ use serde_json::{Value as Json, json};
 
 use super::support::*;
 use crate::Config;
+use ::budgets::{BudgetDesk as _, Names, Question};
 use genai::testing::request;
 use pipeline::Processor;
 use runs::testing::runs::{detail, ended};
-use runs::{EndedRuns, RunSource, RunView};
+use runs::{EndedRuns, RunSource, RunState, RunView};
 use telemetry::Meter;
 
 fn one_span(trace: u64) -> Json {
@@ -140,4 +141,44 @@ fn ended_runs_wait_and_are_counted() {
     let waiting = tracker.take_ended();
     assert_eq!((waiting.ended.len(), waiting.removed), (0, vec![key]));
     assert!(tracker.take_ended().removed.is_empty(), "once");
+}
+
+/// Above 20,000 items a session goes on with runs of its own: each call is in the run of its trace, and a late item of
+/// an earlier trace finds its run. The session's budget counts all of them.
+#[test]
+fn a_session_goes_on_beyond_twenty_thousand_items() {
+    let budgets = json!({"one": {"scope": "session", "model_calls": 100_000, "action": "deny"}});
+    let config = Config { budgets: serde_json::from_value(budgets).unwrap(), ..Config::default() };
+    let line = Line::new(runs_with(config.settings().unwrap_or_else(|problems| panic!("{problems:?}")), &Meter::new()));
+    line.runs.tick(NOW);
+    let call = |trace: u64, id: u64, is_failed: bool| {
+        let mut call = span("chat", [trace, id, 0], [0, 1], &usage("m", 1, 1));
+        call["attributes"]["gen_ai.conversation.id"] = json!("s");
+        if is_failed {
+            call["status"] = json!("error");
+        }
+        call
+    };
+    let play = |items: Vec<Json>| drop(line.play(request::payload(&json!({"items": items}))));
+    // the first 20,000 calls are twenty traces
+    for trace in 1..=20 {
+        play((1..1001).map(|id| call(trace, id + 1, false)).collect());
+    }
+    play(vec![call(30, 2, true), call(5, 2000, false), call(31, 3, false)]);
+    let checkpoint = line.runs.checkpoint().unwrap();
+    assert!(line.runs.restore(&checkpoint));
+    play(vec![call(31, 4, false), call(32, 2, false)]);
+    let used = |names: Names, trace: Option<u64>| {
+        let trace = trace.map(|trace| format!("{trace:032}"));
+        let question = Question { account: "default".into(), names, trace, ..Question::default() };
+        line.runs.answer(&question).budgets.first().map(|used| used.spent)
+    };
+    let of_session = Names { session: Some("s".into()), ..Names::default() };
+    assert_eq!([used(of_session, None), used(Names::default(), Some(5))], [Some(20_004); 2], "answered calls");
+    wait(&line.runs, NOW, Duration::from_secs(120));
+    let find = |trace: u64| line.runs.find_run_of_account("default", &format!("{trace:032}")).unwrap().view;
+    assert_eq!((find(30).state, find(30).totals.failed_calls), (RunState::Failed, 1));
+    assert_eq!([5, 20, 31, 32].map(|trace| find(trace).totals.calls()), [1001, 1000, 2, 1]);
+    assert_eq!(find(30).session, "s");
+    assert_eq!(line.runs.state.lock().store.len(), 2);
 }

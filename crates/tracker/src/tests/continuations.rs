@@ -1,9 +1,13 @@
 //! Sessions that continue others under a new id.
 
+use std::time::Duration;
+
+use ::budgets::{BudgetDesk, Names, Question};
 use serde_json::{Value as Json, json};
 
 use super::support::*;
 use crate::continuations::{Speaker, for_each_group};
+use crate::{Config, Settings};
 use genai::testing::request;
 use pipeline::Processor;
 use telemetry::Meter;
@@ -42,7 +46,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let line = Line::new(runs_with(settings(), &Meter::new()));
+        Self::with(settings())
+    }
+
+    fn with(settings: Settings) -> Self {
+        let line = Line::new(runs_with(settings, &Meter::new()));
         line.runs.tick(NOW);
         Self { line, calls: 0 }
     }
@@ -76,6 +84,34 @@ fn a_resumed_session_is_named() {
         views.into_iter().find(|view| view.session == session).unwrap().continues
     };
     assert_eq!([named("a"), named("b"), named("c")], [None, Some("a".to_owned()), Some("b".to_owned())]);
+}
+
+/// A session under a new id does not begin with an empty budget: it has used what the sessions that it continues have.
+#[test]
+fn a_budget_counts_what_a_session_continues() {
+    let budgets = json!({"one": {"scope": "session", "model_calls": 100, "action": "deny"}});
+    let config = Config { budgets: serde_json::from_value(budgets).unwrap(), ..Config::default() };
+    let mut scene = Scene::with(config.settings().unwrap_or_else(|problems| panic!("{problems:?}")));
+    for (session, before) in [("a", 0), ("a", 1), ("b", 2), ("b", 3), ("c", 4)] {
+        scene.say(session, &(1..=before).collect::<Vec<_>>(), before + 1);
+    }
+    scene.say("fork", &[1], 6);
+    scene.say("new", &[], 7);
+    let used = |scene: &Scene, session: &str| {
+        let names = Names { session: Some(session.to_owned()), ..Names::default() };
+        let answer = scene.line.runs.answer(&Question { account: "default".into(), names, ..Question::default() });
+        answer.budgets.first().map(|used| used.spent)
+    };
+    let sessions = ["a", "b", "c", "fork", "new"];
+    assert_eq!(sessions.map(|session| used(&scene, session)), [2, 4, 5, 3, 1].map(Some));
+    // for a while what another session adds may not be seen, as figures are kept
+    scene.say("a", &[1, 2], 8);
+    wait(&scene.line.runs, NOW, Duration::from_secs(60));
+    assert_eq!(sessions.map(|session| used(&scene, session)), [3, 5, 6, 4, 1].map(Some));
+    let checkpoint = scene.line.runs.checkpoint().unwrap();
+    let restored = Scene::with((*scene.line.runs.settings).clone());
+    assert!(restored.line.runs.restore(&checkpoint));
+    assert_eq!(used(&restored, "c"), Some(6));
 }
 
 /// The summary of a compacted session begins the next one, within other text, and names it. Few fingerprints are kept
