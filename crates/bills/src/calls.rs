@@ -5,8 +5,8 @@ use super::amounts::scale;
 use super::format::{ChargeKind, kind_of, normalize_model};
 use super::prices::Prices;
 use genai::usage::PriceBasis;
-use processors::cost::{CallPriceInput, list_unit_prices, price_call, price_difference};
-use rates::{RateTable, Unit, Usd};
+use processors::cost::{CallPriceInput, UnitPrice, list_unit_prices, price_basis};
+use rates::{RateTable, Usd};
 use vault::index_row::{IndexRow, RowTail};
 use vault::object_names::parse_time;
 
@@ -26,6 +26,12 @@ pub(crate) struct OwnPart {
     pub(crate) covered: i128,
     /// What the same tokens cost without contracts, if the table knows it.
     pub(crate) list_atto: Option<i128>,
+}
+
+impl OwnPart {
+    fn new(kind: ChargeKind, tokens: u64, atto: i128) -> Self {
+        Self { kind, tokens, atto, covered: 0, list_atto: None }
+    }
 }
 
 /// See the module.
@@ -71,26 +77,20 @@ impl<'r> OwnCall<'r> {
         let total = tail.cost_usd.as_deref().and_then(Usd::parse).unwrap_or_default();
         // only what a call costs on top of an earlier record has tokens of its own
         let basis = basis.filter(|basis| status != OwnStatus::Correction || basis.billed_before.is_some());
-        let contract = basis.and_then(|basis| prices.tables.table_by_contract(basis.contract.as_deref()?));
-        let table = contract.unwrap_or_else(|| prices.tables.table(Some(&tail.tenant)));
-        let tier = basis.and_then(|basis| basis.speed.as_deref().or(basis.service_tier.as_deref()));
+        let contract = basis.and_then(|basis| basis.contract.as_deref());
+        let (table, _) = prices.tables.table_of_line(&tail.tenant, contract, None);
+        let tier = basis.and_then(|basis| CallPriceInput::from_basis(basis).circumstances.tier());
         let named = basis.and_then(|basis| basis.provider.as_deref()).or(tail.provider.as_deref()).unwrap_or("");
-        let found = basis.and_then(|basis| {
-            let call = CallPriceInput::from_basis(basis);
-            match &basis.billed_before {
-                Some(before) => price_difference(table, &call, before, prices.fees).ok().map(|(priced, _)| priced),
-                None => price_call(table, &call, prices.fees).ok(),
-            }
-        });
+        let found = basis.and_then(|basis| price_basis(table, basis, prices.fees).ok());
         let fees = found.as_ref().map_or(0, |found| found.parts.fees.0);
         let model = match &found {
             Some(found) => found.model.to_owned(),
             None => basis.and_then(|basis| basis.models.first()).or(tail.model.as_ref()).cloned().unwrap_or_default(),
         };
         let provider = prices.list.provider_key(named).or(found.as_ref().map(|found| found.provider)).unwrap_or(named);
-        let whole =
-            || vec![OwnPart { kind: ChargeKind::Tokens, tokens: 0, atto: total.0, covered: 0, list_atto: None }];
-        let mut parts = basis.map_or_else(whole, |basis| divide(basis, (total, fees), (table, &prices.list)));
+        let whole = || vec![OwnPart::new(ChargeKind::Tokens, 0, 0)];
+        let mut parts = basis.map_or_else(whole, |basis| divide(basis, fees, table, &prices.list));
+        fit_to(&mut parts, total.0);
         // what plans cover is taken from the first parts; its sum is exact
         let mut covered = tail.covered_usd.as_deref().and_then(Usd::parse).unwrap_or_default().0;
         for part in &mut parts {
@@ -103,7 +103,7 @@ impl<'r> OwnCall<'r> {
             is_clock_off,
             provider: provider.to_owned(),
             model: if found.is_some() { model.to_lowercase() } else { normalize_model(&model) },
-            tier: tier.map(standard_tier).unwrap_or_default().to_owned(),
+            tier: tier.unwrap_or_default().to_owned(),
             status,
             has_basis: basis.is_some(),
             parts,
@@ -115,20 +115,24 @@ impl<'r> OwnCall<'r> {
     }
 }
 
-/// The tier, "" for names of the standard one.
-pub(crate) fn standard_tier(tier: &str) -> &str {
-    if ["default", "auto", "standard", "scale", "standard_only", "on_demand"].contains(&tier) { "" } else { tier }
-}
-
-/// Divides an amount by kind. If the table gives another amount than the line has, because prices or contracts were
-/// others, each kind has its share of the line's.
-fn divide(basis: &PriceBasis, (total, fees): (Usd, i128), (table, list): (&RateTable, &RateTable)) -> Vec<OwnPart> {
-    let (call, before) = (CallPriceInput::from_basis(basis), basis.billed_before.as_ref());
-    let list = list_unit_prices(list, &call, before).unwrap_or_default();
-    let list_of = |unit: Unit| list.iter().find(|one| one.unit == unit).map(|one| amount_of(one.tokens, one.price));
-    let units = list_unit_prices(table, &call, before).unwrap_or_default();
+/// Divides what a call costs by kind.
+fn divide(basis: &PriceBasis, fees: i128, table: &RateTable, list: &RateTable) -> Vec<OwnPart> {
+    let amount_of = |one: &UnitPrice| one.price.0.saturating_mul(i128::from(one.tokens));
+    let list = list_unit_prices(list, basis).unwrap_or_default();
     let mut parts: Vec<OwnPart> = Vec::new();
-    if units.is_empty() {
+    for one in list_unit_prices(table, basis).unwrap_or_default() {
+        let (kind, atto) = (kind_of(one.unit), amount_of(&one));
+        let list_atto = list.iter().find(|listed| listed.unit == one.unit).map(amount_of);
+        match parts.iter_mut().find(|known| known.kind == kind) {
+            Some(known) => {
+                known.tokens = known.tokens.saturating_add(one.tokens);
+                known.atto = known.atto.saturating_add(atto);
+                known.list_atto = known.list_atto.zip(list_atto).map(|(one, other)| one.saturating_add(other));
+            }
+            None => parts.push(OwnPart { list_atto, ..OwnPart::new(kind, one.tokens, atto) }),
+        }
+    }
+    if parts.is_empty() {
         // tokens without a price still count
         let counts = basis.units.buckets();
         let counts = [
@@ -139,33 +143,16 @@ fn divide(basis: &PriceBasis, (total, fees): (Usd, i128), (table, list): (&RateT
             (ChargeKind::Output, counts.output),
         ];
         let counts = counts.into_iter().filter(|(_, tokens)| *tokens > 0);
-        parts.extend(counts.map(|(kind, tokens)| OwnPart { kind, tokens, atto: 0, covered: 0, list_atto: None }));
-    }
-    for one in &units {
-        let part = OwnPart {
-            kind: kind_of(one.unit),
-            tokens: one.tokens,
-            atto: amount_of(one.tokens, one.price),
-            covered: 0,
-            list_atto: list_of(one.unit),
-        };
-        match parts.iter_mut().find(|known| known.kind == part.kind) {
-            Some(known) => {
-                known.tokens = known.tokens.saturating_add(part.tokens);
-                known.atto = known.atto.saturating_add(part.atto);
-                known.list_atto = known.list_atto.zip(part.list_atto).map(|(one, other)| one.saturating_add(other));
-            }
-            None => parts.push(part),
-        }
+        parts.extend(counts.map(|(kind, tokens)| OwnPart::new(kind, tokens, 0)));
     }
     if fees != 0 {
-        parts.push(OwnPart { kind: ChargeKind::Fee, tokens: 0, atto: fees, covered: 0, list_atto: Some(fees) });
+        parts.push(OwnPart { list_atto: Some(fees), ..OwnPart::new(ChargeKind::Fee, 0, fees) });
     }
-    fit_to(&mut parts, total.0);
     parts
 }
 
-/// Makes the amounts add up to `total`, each in proportion; the largest takes what rounding leaves.
+/// Makes the amounts add up to `total`, each in proportion, if the table gives another amount than the line has,
+/// because prices or contracts were others. The largest takes what rounding leaves.
 fn fit_to(parts: &mut Vec<OwnPart>, total: i128) {
     let sum = |parts: &[OwnPart]| parts.iter().fold(0_i128, |sum, part| sum.saturating_add(part.atto));
     let computed = sum(parts);
@@ -178,10 +165,6 @@ fn fit_to(parts: &mut Vec<OwnPart>, total: i128) {
     let rest = total.saturating_sub(sum(parts));
     match parts.iter_mut().max_by_key(|part| part.atto.unsigned_abs()) {
         Some(largest) => largest.atto = largest.atto.saturating_add(rest),
-        None => parts.push(OwnPart { kind: ChargeKind::Tokens, tokens: 0, atto: total, covered: 0, list_atto: None }),
+        None => parts.push(OwnPart::new(ChargeKind::Tokens, 0, total)),
     }
-}
-
-fn amount_of(tokens: u64, price: Usd) -> i128 {
-    price.0.saturating_mul(i128::from(tokens))
 }

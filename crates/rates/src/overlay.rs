@@ -10,6 +10,7 @@ use super::compile::{TableProblem, compile, parse_time};
 use super::decimal::Decimal;
 use super::source::{TableSource, digest_text};
 use super::table::{RateTable, RatesError};
+use kernel::pseudonym::is_pseudonym;
 
 /// The resource attributes that a `match` may name.
 const TENANT_KEYS: [&str; 2] = ["tenant.id", "tenant"];
@@ -17,9 +18,8 @@ const TENANT_KEYS: [&str; 2] = ["tenant.id", "tenant"];
 /// A table with its overlays: one for all, and others for tenants with contracts of their own.
 pub struct RateTables {
     common: Arc<RateTable>,
-    tenants: HashMap<Box<str>, Arc<RateTable>>,
-    /// A digest of each tenant's own overlays.
-    contracts: HashMap<Box<str>, Box<str>>,
+    /// Tables by tenant, with a digest of the tenant's own overlays.
+    tenants: HashMap<Box<str>, (Arc<RateTable>, Box<str>)>,
     warnings: Vec<String>,
 }
 
@@ -50,10 +50,9 @@ impl RateTables {
             Ok(Arc::new(effective.table))
         };
         let common = if has_common_overlays { build_table(None)? } else { base_table };
-        let contracts = tenants.iter().map(|tenant| ((*tenant).into(), digest_contract(overlays, tenant))).collect();
-        let tables = tenants.iter().map(|tenant| Ok(((*tenant).into(), build_table(Some(*tenant))?)));
-        let tenants = tables.collect::<Result<_, RatesError>>()?;
-        Ok(Self { common, tenants, contracts, warnings })
+        let with_table = |name| Ok((Box::from(name), (build_table(Some(name))?, digest_contract(overlays, name))));
+        let tenants = tenants.into_iter().map(with_table).collect::<Result<_, RatesError>>()?;
+        Ok(Self { common, tenants, warnings })
     }
 
     /// Overlay rows that are valid but probably mean something else, each with file, line and column.
@@ -64,17 +63,19 @@ impl RateTables {
     /// Identifies the overlays of this tenant alone. Index rows store this digest because they may not store the
     /// tenant.
     pub fn contract_digest(&self, tenant: Option<&str>) -> Option<&str> {
-        self.contracts.get(tenant?).map(|contract| &**contract)
+        self.tenants.get(tenant?).map(|(_, contract)| &**contract)
     }
 
-    /// The table of the tenant whose own overlays have this digest.
-    pub fn table_by_contract(&self, contract: &str) -> Option<&Arc<RateTable>> {
-        let (tenant, _) = self.contracts.iter().find(|(_, known)| &***known == contract)?;
-        self.tenants.get(tenant)
+    /// The table for a line of the index: its tenant's; if it shows a pseudonym, that of the tenant `behind` it or of
+    /// one with this `contract`. The flag says whether another might have been right, because nothing tells the tenant.
+    pub fn table_of_line(&self, shown: &str, contract: Option<&str>, behind: Option<&str>) -> (&Arc<RateTable>, bool) {
+        let named = behind.or((!is_pseudonym(shown)).then_some(shown));
+        let tenant = named.or_else(|| self.tenants().find(|own| self.contract_digest(Some(own)) == contract));
+        (self.table(tenant), tenant.is_none() && !self.tenants.is_empty())
     }
 
     pub fn table(&self, tenant: Option<&str>) -> &Arc<RateTable> {
-        tenant.and_then(|tenant| self.tenants.get(tenant)).unwrap_or(&self.common)
+        tenant.and_then(|tenant| self.tenants.get(tenant)).map_or(&self.common, |(table, _)| table)
     }
 
     /// The table for all tenants without one of their own.
@@ -211,9 +212,8 @@ impl TableSource {
                 report("match.resource", "`tenant.id` is missing".to_owned());
             }
         }
-        let discounts =
-            self.file.providers.iter().map(|(key, provider)| (format!("providers.{key}.discount"), provider));
-        let discounts = discounts.map(|(path, provider)| (path, provider.discount.as_deref()));
+        let providers = self.file.providers.iter();
+        let discounts = providers.map(|(key, own)| (format!("providers.{key}.discount"), own.discount.as_deref()));
         for (path, text) in discounts.chain([("discount".to_owned(), self.file.discount.as_deref())]) {
             if text.is_some_and(|text| Decimal::parse(text).is_none_or(Decimal::is_negative)) {
                 report(&path, "must be a factor such as \"0.85\"".to_owned());

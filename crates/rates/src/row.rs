@@ -37,6 +37,11 @@ pub struct RateQuery<'a> {
 }
 
 impl<'a> CallCircumstances<'a> {
+    /// The name under which a bill has such calls: the speed, else the service tier; `None` for the standard one.
+    pub fn tier(&self) -> Option<&'a str> {
+        non_default(self.speed, &DEFAULT_SPEEDS).or_else(|| non_default(self.service_tier, &DEFAULT_TIERS))
+    }
+
     /// `None` for variables that depend on the id or the time.
     fn with(self, variable: Variable, value: &'a str) -> Option<Self> {
         Some(match variable {
@@ -151,12 +156,11 @@ impl RateTable {
         let context = CallContext::new(self, query, &found);
         let adjustments = AppliedAdjustments::select(rate, query.time, |adjust| context.matches_adjustment(adjust))
             .ok_or(UnpricedReason::MissingUnit)?;
+        let is_unmatched = |variable: Variable| adjustments.condition_bits & variable.bit() == 0;
         let flags = RowFlags {
             date_dropped: found.date_dropped,
             vendor_inferred: found.vendor_inferred,
-            context_unmatched: context
-                .chosen_variables()
-                .any(|variable| adjustments.condition_bits & variable.bit() == 0),
+            context_unmatched: context.chosen_variables().any(is_unmatched),
             incomplete: rate.incomplete,
             model_passed_over: false,
         };

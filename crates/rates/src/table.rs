@@ -200,10 +200,6 @@ impl RateTable {
         Some(format!("{key}/{}", self.model(found)?.1.id))
     }
 
-    pub fn has_provider(&self, name: &str) -> bool {
-        self.provider_index(name).is_some()
-    }
-
     /// The table's key of a provider that telemetry or a bill names.
     pub fn provider_key(&self, name: &str) -> Option<&str> {
         self.provider_index(name).and_then(|at| self.providers.get(at)).map(|provider| &*provider.key)

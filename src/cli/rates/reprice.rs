@@ -21,11 +21,11 @@ use genai::{BillingStatus, Facts, Vocabulary};
 use kernel::clock::UnixNanos;
 use kernel::files::describe_io_error;
 use kernel::hex;
-use kernel::pseudonym::{PREFIX, Pseudonymizer};
+use kernel::pseudonym::Pseudonymizer;
 use kernel::terminal::format_count;
 use otlp::{Payload, Signal, json as otlp_json};
 use pipeline::{Batch, BatchOrigin, Processor as _, Trust};
-use processors::cost::{CallPriceInput, CostConfig, CostProcessor, price_call, price_difference};
+use processors::cost::{CostConfig, CostProcessor, price_basis};
 use rates::{RateTables, Usd};
 use telemetry::Meter;
 use vault::index_row::IndexRow;
@@ -128,11 +128,8 @@ impl TenantLookup {
         Ok(Self { keys: keys.collect::<Result<_, _>>()?, wanted: options.tenant.clone() })
     }
 
-    /// The name of a row's tenant, if it can be determined.
-    fn find_tenant<'a>(&'a self, rates: &'a RateTables, account: &str, shown_tenant: &'a str) -> Option<&'a str> {
-        if !shown_tenant.starts_with(PREFIX) {
-            return Some(shown_tenant);
-        }
+    /// The name of the tenant behind a row's pseudonym, if a key tells it.
+    fn find_behind<'a>(&'a self, rates: &'a RateTables, account: &str, shown_tenant: &str) -> Option<&'a str> {
         let is_behind = |name: &&str| self.keys.iter().any(|key| key.has_made(account, name, shown_tenant));
         rates.tenants().chain(self.wanted.as_deref()).find(is_behind)
     }
@@ -354,31 +351,21 @@ pub(super) fn reprice_row(
         report.without_basis += 1;
         return;
     };
-    let tenant = tenants.find_tenant(rates, &tail.account, &tail.tenant);
-    // If the tenant's name is private, the overlay that priced the call (its contract) identifies the table.
-    let contract =
-        basis.contract.as_deref().filter(|_| tenant.is_none()).and_then(|contract| rates.table_by_contract(contract));
-    if tenant.is_none() && contract.is_none() && rates.tenants().next().is_some() {
-        report.unknown_tenants += 1;
-    }
-    let table = contract.unwrap_or_else(|| rates.table(tenant));
+    let behind = tenants.find_behind(rates, &tail.account, &tail.tenant);
+    let (table, is_unknown) = rates.table_of_line(&tail.tenant, basis.contract.as_deref(), behind);
+    report.unknown_tenants += u64::from(is_unknown);
     let mut line = RepricedCall {
         began: rfc3339(UnixNanos(basis.time)),
         trace: tail.trace_id.clone().unwrap_or_default(),
         span: tail.span_id.clone().unwrap_or_default(),
-        tenant: tenant.unwrap_or(&tail.tenant).to_owned(),
+        tenant: behind.unwrap_or(&tail.tenant).to_owned(),
         model: basis.models.first().cloned().unwrap_or_default(),
         old: tail.cost_usd.clone(),
         old_rates: tail.rates.clone().unwrap_or_default(),
         new_rates: table.stamp().to_string(),
         ..RepricedCall::default()
     };
-    let call = CallPriceInput::from_basis(basis);
-    let priced = match &basis.billed_before {
-        Some(before) => price_difference(table, &call, before, fees).map(|(priced, _)| priced),
-        None => price_call(table, &call, fees),
-    };
-    match priced {
+    match price_basis(table, basis, fees) {
         Ok(priced) => (line.new, line.rate) = (Some(priced.total.to_string()), priced.rate),
         Err(unpriced) => unpriced.reason.as_str().clone_into(&mut line.reason),
     }

@@ -49,7 +49,7 @@ pub use config::{
 };
 pub use plans::{PlanConfig, PlanMatch};
 pub use price::{
-    CallPriceInput, PriceParts, PricedCall, UnitPrice, UnpricedCall, list_unit_prices, price_call, price_difference,
+    CallPriceInput, PriceParts, PricedCall, UnitPrice, UnpricedCall, list_unit_prices, price_basis, price_call,
 };
 
 use deferred_calls::SettledWait;
@@ -699,7 +699,7 @@ fn resolve_providers(
 ) -> Result<BTreeMap<String, String>, RatesError> {
     let is_listed = |name: &str| {
         let tenants = rates.tenants().map(|tenant| rates.table(Some(tenant)));
-        std::iter::once(rates.common()).chain(tenants).any(|table| table.has_provider(name))
+        std::iter::once(rates.common()).chain(tenants).any(|table| table.provider_key(name).is_some())
     };
     let resolve = |(sent, provider): (&String, &String)| {
         if !is_listed(provider) {

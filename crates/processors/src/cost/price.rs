@@ -12,7 +12,6 @@ use rates::{CallCircumstances, Fee, PriceRow, RateQuery, RateTable, Unit, Unpric
 /// Maximum deviation of the client's own cost from a split that explains it: 1e-9 USD, in 1e-18 USD.
 const SPLIT_TOLERANCE: i128 = 1_000_000_000;
 
-#[derive(Clone)]
 pub struct CallPriceInput<'a> {
     provider: Option<&'a str>,
     /// The models to look up, in order: the response's, then the requested one; "" = not reported.
@@ -20,7 +19,8 @@ pub struct CallPriceInput<'a> {
     time: u64,
     /// The disjoint token counts.
     pub(super) split: TokenSplit,
-    circumstances: CallCircumstances<'a>,
+    /// What tier, speed and place the call reports.
+    pub circumstances: CallCircumstances<'a>,
     reported: Option<&'a str>,
     /// Numbers of web and file searches, which may cost a fee per use.
     uses: [(Fee, u64); 2],
@@ -184,24 +184,20 @@ pub fn price_call<'t>(
     Ok(PricedCall { total, parts, rate: row.name(), provider, model, flags, buckets: split.buckets() })
 }
 
-/// Prices the part of a call that was not billed as `before`. Returns the difference and the price of `before`, both
-/// from the same table. The difference is negative if `before` costs more.
+/// Prices what a stored basis is for: a call, or what it costs on top of an earlier record, both from the same table.
+/// The difference is negative if the earlier record costs more.
 ///
 /// # Errors
 /// As for [`price_call`].
-pub fn price_difference<'t>(
-    table: &'t RateTable,
-    call: &CallPriceInput<'_>,
-    before: &TokenSplit,
-    fees: bool,
-) -> Result<(PricedCall<'t>, Usd), UnpricedCall> {
-    let mut current = price_call(table, call, fees)?;
-    let earlier_call = CallPriceInput { split: *before, reported: None, ..call.clone() };
-    let billed_before = price_call(table, &earlier_call, fees)?;
-    let difference = current.parts.minus(billed_before.parts).and_then(|parts| Some((parts, parts.total()?)));
+pub fn price_basis<'t>(table: &'t RateTable, basis: &PriceBasis, fees: bool) -> Result<PricedCall<'t>, UnpricedCall> {
+    let call = CallPriceInput::from_basis(basis);
+    let mut current = price_call(table, &call, fees)?;
+    let Some(before) = basis.billed_before else { return Ok(current) };
+    let before = price_call(table, &CallPriceInput { split: before, reported: None, ..call }, fees)?;
+    let difference = current.parts.minus(before.parts).and_then(|parts| Some((parts, parts.total()?)));
     let bad_usage = || UnpricedCall { reason: UnpricedReason::BadUsage, buckets: current.buckets };
     (current.parts, current.total) = difference.ok_or_else(bad_usage)?;
-    Ok((current, billed_before.total))
+    Ok(current)
 }
 
 /// The tokens of one unit in a call, and what one of them costs.
@@ -211,20 +207,17 @@ pub struct UnitPrice {
     pub price: Usd,
 }
 
-/// The tokens of a call by unit, with their prices; those of `before` are left out. Without fees.
+/// The tokens of a stored basis by unit, with their prices; those billed before are left out. Without fees.
 ///
 /// # Errors
 /// As for [`price_call`].
-pub fn list_unit_prices(
-    table: &RateTable,
-    call: &CallPriceInput<'_>,
-    before: Option<&TokenSplit>,
-) -> Result<Vec<UnitPrice>, UnpricedReason> {
-    let CallPriceInput { provider, models, time, circumstances, .. } = *call;
+pub fn list_unit_prices(table: &RateTable, basis: &PriceBasis) -> Result<Vec<UnitPrice>, UnpricedReason> {
+    let call = CallPriceInput::from_basis(basis);
+    let CallPriceInput { provider, models, time, circumstances, .. } = call;
     let size = if call.is_total { 0 } else { call.split.total_input() };
     let row = table.row(&RateQuery { provider, models: &models, time, circumstances }, size)?;
     let split = split_cache_writes(&row, call.split, call.reported);
-    let before = before.map(|split| split_cache_writes(&row, *split, None)).unwrap_or_default();
+    let before = basis.billed_before.map(|split| split_cache_writes(&row, split, None)).unwrap_or_default();
     let units = |(input, output, read, written): UnitCounts| input.into_iter().chain(output).chain(read).chain(written);
     let mut prices = Vec::new();
     let earlier = units(count_units(&row, &before));

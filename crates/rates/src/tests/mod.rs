@@ -222,6 +222,8 @@ fn adjustments() {
     let us = CallCircumstances { inference_geo: Some("us"), ..plain };
     let both = CallCircumstances { inference_geo: Some("US"), ..batch };
     let fast = CallCircumstances { speed: Some("fast"), ..us };
+    let tiers = [fast, us, CallCircumstances { speed: Some("standard"), ..batch }].map(|told| told.tier());
+    assert_eq!(tiers, [Some("fast"), None, Some("batch")]);
     let wed = "2026-05-06T12:00:00Z";
     let text = |time, input, told, unit| price(&table, time, input, told, unit).map(|(price, _)| price);
     assert_eq!(text("2025-12-31T23:59:59Z", 0, plain, Unit::Input).as_deref(), Some("9"));

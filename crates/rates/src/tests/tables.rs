@@ -133,6 +133,17 @@ fn overlays() {
     ] {
         assert_eq!(of_m(&rates, tenant, model, time).as_deref(), Some(expected), "{tenant:?} {model} {time}");
     }
+    let (hidden, contract) = (format!("h-{}", "0a".repeat(16)), rates.contract_digest(Some("acme")));
+    for (shown, contract, behind, expected, is_unknown) in [
+        ("h-7290", contract, None, None, false),
+        (&hidden, contract, None, Some("acme"), false),
+        (&hidden, None, Some("acme"), Some("acme"), false),
+        (&hidden, Some("?"), None, None, true),
+        (&hidden, None, None, None, true),
+    ] {
+        let (table, unknown) = rates.table_of_line(shown, contract, behind);
+        assert_eq!((table.stamp(), unknown), (rates.table(expected).stamp(), is_unknown), "{shown} {contract:?}");
+    }
     let alone = RateTables::build(&base, &[]).unwrap_or_else(|error| panic!("{}", error.0));
     assert_ne!(alone.common().stamp(), rates.common().stamp());
     assert_ne!(rates.table(Some("acme")).stamp(), rates.common().stamp());
