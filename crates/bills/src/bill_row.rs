@@ -9,7 +9,7 @@ use super::format::{ChargeKind, ExportFormat, ExportRow, RowWords, WITH_CACHED};
 use rates::Usd;
 
 /// Days from the first up to, but without, the last, in the bill's time zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Period {
     pub(crate) from: Date,
     pub(crate) to: Date,

@@ -63,6 +63,7 @@ impl DifferenceCause {
 }
 
 /// A model on the days of one period.
+#[derive(Default)]
 pub(crate) struct ReconciledLine {
     pub(crate) period: Period,
     /// "" = lines without a model.
@@ -79,12 +80,6 @@ pub(crate) struct ReconciledLine {
 }
 
 impl ReconciledLine {
-    fn new(period: Period, model: Arc<str>) -> Self {
-        let (bill, own, bill_tokens, own_tokens, unseen_tokens, unexplained) = (0, 0, 0, 0, 0, 0);
-        let causes = BTreeMap::new();
-        Self { period, model, bill, own, causes, bill_tokens, own_tokens, unseen_tokens, unexplained }
-    }
-
     pub(crate) fn difference(&self) -> i128 {
         self.bill.saturating_sub(self.own)
     }
@@ -137,11 +132,13 @@ impl Reconciliation {
     }
 }
 
+type Tiers = BTreeMap<Arc<str>, OwnCell>;
+
 /// What both sides say about one kind of token in a line, by tier.
 #[derive(Default)]
 struct BothSides {
     bill: BTreeMap<Arc<str>, BillCell>,
-    own: BTreeMap<Arc<str>, OwnCell>,
+    own: Tiers,
 }
 
 /// A price to compare: both sides have the same tokens.
@@ -170,7 +167,7 @@ pub(crate) fn reconcile(bill: &Bill, own: &OwnSums, prices: &Prices) -> Reconcil
     }
     let (mut lines, mut items) = (Vec::new(), Vec::new());
     for (key, kinds) in sides {
-        let mut line = ReconciledLine::new(key.0, Arc::clone(&key.1));
+        let mut line = ReconciledLine { period: key.0, model: Arc::clone(&key.1), ..ReconciledLine::default() };
         for (kind, sides) in kinds {
             let number = lines.len();
             compare_kind(&mut line, kind, &sides, (bill, prices), |item| {
@@ -283,9 +280,8 @@ fn compare_kind(
     (bill, prices): (&Bill, &Prices),
     mut push: impl FnMut(PriceItem),
 ) {
-    let (mut billed, mut own) = (BillCell::default(), OwnCell::default());
+    let (mut billed, own) = (BillCell::default(), sum_tiers(&sides.own));
     sides.bill.values().for_each(|cell| billed.add(*cell));
-    sides.own.values().for_each(|cell| own.add(*cell));
     line.bill = line.bill.saturating_add(billed.atto);
     line.own = line.own.saturating_add(own.atto);
     line.bill_tokens = line.bill_tokens.saturating_add(billed.tokens);
@@ -319,59 +315,61 @@ fn compare_kind(
         let ratio = prices.tier_ratio(&bill.provider, &model, day, (kind, tier)).unwrap_or(WHOLE);
         u64::try_from(times_ratio(i128::from(tokens).saturating_mul(1_000), ratio)).unwrap_or(u64::MAX)
     };
-    let weigh_all = |mix: &mut dyn Iterator<Item = (&Arc<str>, u64)>| {
-        mix.fold((0_u64, 0_u64), |(all, weight), (tier, tokens)| {
-            (all.saturating_add(tokens), weight.saturating_add(weigh(tier, tokens)))
-        })
-    };
-    let (mut bill_left, mut own_left) = (sides.bill.clone(), sides.own.clone());
+    let weigh_all =
+        |tiers: &Tiers| tiers.iter().fold(0_u64, |sum, (tier, cell)| sum.saturating_add(weigh(tier, cell.tokens)));
+    let to_cell = |cell: &BillCell| OwnCell { tokens: cell.tokens, unpriced: 0, atto: cell.atto };
+    let mut bill_left: Tiers = sides.bill.iter().map(|(tier, cell)| (Arc::clone(tier), to_cell(cell))).collect();
     // if only the usage report names tiers, they share the amount by their list prices
-    if bill_left.values().any(|cell| cell.rows == 0) {
-        let (_, weight) = weigh_all(&mut bill_left.iter().map(|(tier, cell)| (tier, cell.tokens)));
+    if sides.bill.values().any(|cell| cell.rows == 0) {
+        let weight = weigh_all(&bill_left);
         for (tier, cell) in &mut bill_left {
             cell.atto = share(billed.atto, weigh(tier, cell.tokens), weight);
         }
     }
-    let mut matched = (0_i128, 0_i128);
+    let (mut own_left, mut matched) = (sides.own.clone(), (0_i128, 0_i128));
     for (tier, cell) in &mut bill_left {
         let Some(ours) = own_left.get_mut(tier) else { continue };
-        let unpriced = take(&mut cell.tokens, &mut cell.atto, ours.unpriced);
-        ours.unpriced = ours.unpriced.saturating_sub(unpriced.0);
-        line.add(DifferenceCause::Unpriced, unpriced.1);
+        let unpriced = cell.tokens.min(ours.unpriced);
+        ours.unpriced = ours.unpriced.saturating_sub(unpriced);
+        line.add(DifferenceCause::Unpriced, cell.take(unpriced));
         let both = cell.tokens.min(ours.tokens);
-        matched.0 = matched.0.saturating_add(take(&mut cell.tokens, &mut cell.atto, both).1);
-        matched.1 = matched.1.saturating_add(take(&mut ours.tokens, &mut ours.atto, both).1);
+        matched.0 = matched.0.saturating_add(ours.take(both));
+        matched.1 = matched.1.saturating_add(cell.take(both));
     }
     if matched != (0, 0) {
-        push(item(matched.1, matched.0));
+        push(item(matched.0, matched.1));
     }
-    let (bill_tokens, bill_weight) = weigh_all(&mut bill_left.iter().map(|(tier, cell)| (tier, cell.tokens)));
-    let (own_tokens, own_weight) = weigh_all(&mut own_left.iter().map(|(tier, cell)| (tier, cell.tokens)));
-    let unpriced = own_left.values().fold(0_u64, |sum, cell| sum.saturating_add(cell.unpriced));
-    let (mut bill_atto, mut own_atto) = (0_i128, 0_i128);
-    bill_left.values().for_each(|cell| bill_atto = bill_atto.saturating_add(cell.atto));
-    own_left.values().for_each(|cell| own_atto = own_atto.saturating_add(cell.atto));
-    let (mut bill_tokens_left, mut own_tokens_left) = (bill_tokens, own_tokens);
-    line.add(DifferenceCause::Unpriced, take(&mut bill_tokens_left, &mut bill_atto, unpriced).1);
-    let both = bill_tokens_left.min(own_tokens);
+    let (mut billed, mut own) = (sum_tiers(&bill_left), sum_tiers(&own_left));
+    let (bill_tokens, own_tokens) = (billed.tokens, own.tokens);
+    line.add(DifferenceCause::Unpriced, billed.take(own.unpriced));
+    let both = billed.tokens.min(own_tokens);
     if both > 0 {
-        let ours = take(&mut own_tokens_left, &mut own_atto, both).1;
-        let expected = share(share(ours, own_tokens, own_weight), bill_weight, bill_tokens);
+        let ours = own.take(both);
+        let expected = share(share(ours, own_tokens, weigh_all(&own_left)), weigh_all(&bill_left), bill_tokens);
         line.add(DifferenceCause::Tier, expected.saturating_sub(ours));
-        push(item(expected, take(&mut bill_tokens_left, &mut bill_atto, both).1));
+        push(item(expected, billed.take(both)));
     }
-    line.unseen_tokens = line.unseen_tokens.saturating_add(bill_tokens_left);
-    line.add(DifferenceCause::Unseen, bill_atto);
-    line.add(DifferenceCause::NotBilled, own_atto.saturating_neg());
+    line.unseen_tokens = line.unseen_tokens.saturating_add(billed.tokens);
+    line.add(DifferenceCause::Unseen, billed.atto);
+    line.add(DifferenceCause::NotBilled, own.atto.saturating_neg());
 }
 
-/// Takes so many tokens, at most all, with their share of the amount.
-fn take(tokens: &mut u64, atto: &mut i128, wanted: u64) -> (u64, i128) {
-    let taken = wanted.min(*tokens);
-    let amount = if taken == *tokens { *atto } else { share(*atto, taken, *tokens) };
-    *tokens = tokens.saturating_sub(taken);
-    *atto = atto.saturating_sub(amount);
-    (taken, amount)
+fn sum_tiers(tiers: &Tiers) -> OwnCell {
+    tiers.values().fold(OwnCell::default(), |mut sum, cell| {
+        sum.add(*cell);
+        sum
+    })
+}
+
+impl OwnCell {
+    /// Takes so many tokens, at most all, and returns their share of the amount.
+    fn take(&mut self, wanted: u64) -> i128 {
+        let taken = wanted.min(self.tokens);
+        let amount = if taken == self.tokens { self.atto } else { share(self.atto, taken, self.tokens) };
+        self.tokens = self.tokens.saturating_sub(taken);
+        self.atto = self.atto.saturating_sub(amount);
+        amount
+    }
 }
 
 impl PriceItem {
