@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use jiff::ToSpan as _;
 use jiff::civil::Date;
 
 use super::amounts::simplest_ratio;
@@ -107,10 +106,9 @@ fn run_reconcile(args: &ReconcileArgs, prices: &Prices) -> Result<ExitStatus, Co
     let mut bill = Bill::read(&args.files, &formats, provider, args.time_zone.as_deref(), &filter)?;
     bill.name_models(prices);
     let convert = prices.converter(&bill.currency)?;
-    let first_day = bill.days.0.checked_sub(2.days()).map(|day| day.to_string()).unwrap_or_default();
     let span = bill.span().ok_or("the bill's days are too far away")?;
     let mut own = OwnSums::default();
-    read_calls(&args.index, prices, &first_day, &mut |call| own.add(&call, (provider, span), &*convert))?;
+    read_calls(&args.index, prices, bill.days.0, &mut |call| own.add(&call, (provider, span), &*convert))?;
     let result = reconcile(&bill, &own, prices);
     let report = BillReport { bill: &bill, own: &own, result: &result, tolerance: args.tolerance };
     if args.json {

@@ -64,10 +64,8 @@ pub(crate) struct FocusRowKey {
 pub(crate) struct FocusRowSum {
     /// Tokens, or uses that cost a fee.
     quantity: u64,
-    list: i128,
-    contracted: i128,
-    billed: i128,
-    billed_usd: i128,
+    /// By the list, by contract, and what no plan covers, in the currency and then in USD, 1e-18.
+    amounts: [i128; 4],
 }
 
 pub(crate) fn run(args: &FocusArgs, prices: &Prices) -> Result<ExitStatus, CommandError> {
@@ -77,11 +75,10 @@ pub(crate) fn run(args: &FocusArgs, prices: &Prices) -> Result<ExitStatus, Comma
     let teams = args.teams.as_deref().map(read_teams).transpose()?.unwrap_or_default();
     let mut rows: BTreeMap<FocusRowKey, FocusRowSum> = BTreeMap::new();
     let mut unpriced = 0_u64;
-    let first_day = first.checked_sub(1.day()).map(|day| day.to_string()).unwrap_or_default();
-    read_calls(&args.index, prices, &first_day, &mut |call| {
+    read_calls(&args.index, prices, first, &mut |call| {
         let Some(day) = utc_day_at(call.at).filter(|day| (first..=last).contains(day)) else { return Ok(()) };
-        unpriced += u64::from(call.status == OwnStatus::Unpriced);
         if call.status == OwnStatus::Unpriced {
+            unpriced += 1;
             return Ok(());
         }
         let parts = rows_of(&call, day, &teams, &*convert);
@@ -105,10 +102,7 @@ pub(crate) fn run(args: &FocusArgs, prices: &Prices) -> Result<ExitStatus, Comma
 impl FocusRowSum {
     pub(crate) fn add(&mut self, other: Self) {
         self.quantity = self.quantity.saturating_add(other.quantity);
-        self.list = self.list.saturating_add(other.list);
-        self.contracted = self.contracted.saturating_add(other.contracted);
-        self.billed = self.billed.saturating_add(other.billed);
-        self.billed_usd = self.billed_usd.saturating_add(other.billed_usd);
+        self.amounts.iter_mut().zip(other.amounts).for_each(|(sum, one)| *sum = sum.saturating_add(one));
     }
 }
 
@@ -142,7 +136,7 @@ pub(crate) fn rows_of(
             prices,
             tags: tags_of(call, *kind, teams),
         };
-        rows.push((key, FocusRowSum { quantity, list, contracted, billed, billed_usd }));
+        rows.push((key, FocusRowSum { quantity, amounts: [list, contracted, billed, billed_usd] }));
     }
     Some(rows)
 }
@@ -198,16 +192,13 @@ pub(crate) fn as_csv(
     first: Date,
     currency: &str,
 ) -> Result<String, CommandError> {
-    let next_month = first.checked_add(1.month()).map_err(|_| "the month is too far away")?;
+    let month = (first, first.checked_add(1.month()).map_err(|_| "the month is too far away")?);
     let names = column_names()?;
     let mut out = csv::Writer::from_writer(Vec::new());
     let failed = |error: csv::Error| CommandError::Failed(format!("can't write CSV: {error}"));
     out.write_record(&names).map_err(failed)?;
-    for (key, sum) in rows {
-        let mut cells = columns(key, sum, (first, next_month), currency);
-        // the specification's order; a column that we can't fill is null
-        let cells = names.iter().map(|name| cells.remove(&**name).unwrap_or_default());
-        out.write_record(cells).map_err(failed)?;
+    for row in rows {
+        out.write_record(cells(&names, row, month, currency)).map_err(failed)?;
     }
     let bytes = out.into_inner().map_err(|_| "can't write CSV")?;
     String::from_utf8(bytes).map_err(|_| "can't write CSV".into())
@@ -228,13 +219,13 @@ fn column_names() -> Result<Vec<String>, CommandError> {
     Ok(file.columns.into_iter().map(|column| column.name).collect())
 }
 
-/// The cells that a bill of tokens has.
-fn columns(
-    key: &FocusRowKey,
-    sum: &FocusRowSum,
+/// The cells of a row; one that a bill of tokens doesn't have is null.
+fn cells(
+    names: &[String],
+    (key, sum): (&FocusRowKey, &FocusRowSum),
     month: (Date, Date),
     currency: &str,
-) -> BTreeMap<&'static str, String> {
+) -> Vec<String> {
     let midnight = |day: Date| format!("{day}T00:00:00Z");
     let amount = |atto: i128| Usd(atto).to_string();
     // a million tokens, or one use
@@ -242,57 +233,52 @@ fn columns(
         ChargeKind::Fee => ("Requests", "Requests", 1),
         _ => ("Tokens", "1000000 Tokens", 1_000_000),
     };
-    let price = |which: usize| {
-        let price = key.prices.and_then(|prices| prices.get(which).copied());
-        price.map(|one| amount(one.saturating_mul(scale))).unwrap_or_default()
-    };
-    let if_used = |text: String| if key.prices.is_some() { text } else { String::new() };
-    let quantity = amount(i128::from(sum.quantity).saturating_mul(1_000_000_000_000_000_000 / scale));
+    let [list, contracted, billed, billed_usd] = sum.amounts;
+    let prices = key.prices.unwrap_or_default().map(|price| price.saturating_mul(scale));
+    let [list_price, contracted_price, list_price_usd, contracted_price_usd] = prices;
+    let quantity = i128::from(sum.quantity).saturating_mul(1_000_000_000_000_000_000 / scale);
     let tier = if key.tier.is_empty() { String::new() } else { format!("/{}", key.tier) };
     let sku = format!("{}/{}/{}", key.provider, key.model, key.kind.as_str());
     let provider = if key.provider.is_empty() { "tollgate" } else { &*key.provider };
     let details = json!({"Model": key.model, "ServiceTier": key.tier, "TokenKind": key.kind.as_str()});
-    let cells = [
-        ("BilledCost", amount(sum.billed)),
-        ("BillingAccountId", escape_formula(&key.account)),
-        ("BillingAccountName", escape_formula(&key.account)),
-        ("BillingAccountType", "tollgate account".to_owned()),
-        ("BillingCurrency", currency.to_owned()),
-        ("BillingPeriodEnd", midnight(month.1)),
-        ("BillingPeriodStart", midnight(month.0)),
-        ("ChargeCategory", if key.prices.is_some() { "Usage" } else { "Adjustment" }.to_owned()),
-        ("ChargeDescription", escape_formula(&format!("{}: {}{tier}", key.model, key.kind.as_str()))),
-        ("ChargeFrequency", "Usage-Based".to_owned()),
-        ("ChargePeriodEnd", midnight(key.day.tomorrow().unwrap_or(key.day))),
-        ("ChargePeriodStart", midnight(key.day)),
-        ("ConsumedQuantity", if_used(sum.quantity.to_string())),
-        ("ConsumedUnit", if_used(unit.to_owned())),
-        ("ContractedCost", amount(sum.contracted)),
-        ("ContractedUnitPrice", price(1)),
-        ("EffectiveCost", amount(sum.billed)),
-        ("InvoiceIssuerName", escape_formula(provider)),
-        ("ListCost", amount(sum.list)),
-        ("ListUnitPrice", price(0)),
-        ("PricingCategory", if_used(if key.is_covered { "Other" } else { "Standard" }.to_owned())),
-        ("PricingCurrency", "USD".to_owned()),
-        ("PricingCurrencyContractedUnitPrice", price(3)),
-        ("PricingCurrencyEffectiveCost", amount(sum.billed_usd)),
-        ("PricingCurrencyListUnitPrice", price(2)),
-        ("PricingQuantity", if_used(quantity)),
-        ("PricingUnit", if_used(pricing_unit.to_owned())),
-        ("ProviderName", escape_formula(provider)),
-        ("PublisherName", escape_formula(provider)),
-        ("ServiceCategory", "AI and Machine Learning".to_owned()),
-        ("ServiceName", escape_formula(provider)),
-        ("ServiceSubcategory", "Generative AI".to_owned()),
-        ("SkuId", if_used(escape_formula(&sku))),
-        ("SkuMeter", if_used(key.kind.as_str().replace('_', " "))),
-        ("SkuPriceDetails", if_used(details.to_string())),
-        ("SkuPriceId", if_used(escape_formula(&format!("{sku}{tier}")))),
-        ("SubAccountId", escape_formula(&key.tenant)),
-        ("SubAccountName", escape_formula(&key.tenant)),
-        ("SubAccountType", "tollgate tenant".to_owned()),
-        ("Tags", key.tags.clone()),
-    ];
-    cells.into_iter().collect()
+    let cell = |name: &String| match &**name {
+        "BilledCost" | "EffectiveCost" => amount(billed),
+        "BillingAccountId" | "BillingAccountName" => escape_formula(&key.account),
+        "BillingAccountType" => "tollgate account".to_owned(),
+        "BillingCurrency" => currency.to_owned(),
+        "BillingPeriodEnd" => midnight(month.1),
+        "BillingPeriodStart" => midnight(month.0),
+        "ChargeCategory" => if key.prices.is_some() { "Usage" } else { "Adjustment" }.to_owned(),
+        "ChargeDescription" => escape_formula(&format!("{}: {}{tier}", key.model, key.kind.as_str())),
+        "ChargeFrequency" => "Usage-Based".to_owned(),
+        "ChargePeriodEnd" => midnight(key.day.tomorrow().unwrap_or(key.day)),
+        "ChargePeriodStart" => midnight(key.day),
+        "ContractedCost" => amount(contracted),
+        "InvoiceIssuerName" | "ProviderName" | "PublisherName" | "ServiceName" => escape_formula(provider),
+        "ListCost" => amount(list),
+        "PricingCurrency" => "USD".to_owned(),
+        "PricingCurrencyEffectiveCost" => amount(billed_usd),
+        "ServiceCategory" => "AI and Machine Learning".to_owned(),
+        "ServiceSubcategory" => "Generative AI".to_owned(),
+        "SubAccountId" | "SubAccountName" => escape_formula(&key.tenant),
+        "SubAccountType" => "tollgate tenant".to_owned(),
+        "Tags" => key.tags.clone(),
+        // the rest is of tokens and uses, which an adjustment has not
+        _ if key.prices.is_none() => String::new(),
+        "ConsumedQuantity" => sum.quantity.to_string(),
+        "ConsumedUnit" => unit.to_owned(),
+        "ContractedUnitPrice" => amount(contracted_price),
+        "ListUnitPrice" => amount(list_price),
+        "PricingCategory" => if key.is_covered { "Other" } else { "Standard" }.to_owned(),
+        "PricingCurrencyContractedUnitPrice" => amount(contracted_price_usd),
+        "PricingCurrencyListUnitPrice" => amount(list_price_usd),
+        "PricingQuantity" => amount(quantity),
+        "PricingUnit" => pricing_unit.to_owned(),
+        "SkuId" => escape_formula(&sku),
+        "SkuMeter" => key.kind.as_str().replace('_', " "),
+        "SkuPriceDetails" => details.to_string(),
+        "SkuPriceId" => escape_formula(&format!("{sku}{tier}")),
+        _ => String::new(),
+    };
+    names.iter().map(cell).collect()
 }

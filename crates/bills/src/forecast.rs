@@ -70,8 +70,7 @@ pub(crate) fn run(args: &ForecastArgs, prices: &Prices) -> Result<ExitStatus, Co
         return Err(format!("{} has not begun (UTC)", first.strftime("%Y-%m")).into());
     }
     let mut tenants: BTreeMap<String, TenantSum> = BTreeMap::new();
-    let first_day = first.checked_sub(1.day()).map(|day| day.to_string()).unwrap_or_default();
-    read_calls(&args.index, prices, &first_day, &mut |call| {
+    read_calls(&args.index, prices, first, &mut |call| {
         if (time.begin..time.end).contains(&(call.at / 1_000_000_000)) {
             let sum = tenants.entry(call.tail.tenant.clone()).or_default();
             sum.atto = sum.atto.saturating_add(call.atto());
@@ -109,14 +108,10 @@ fn as_text(first: Date, time: &MonthTime, tenants: &BTreeMap<String, TenantSum>)
         "tenant", "so far, USD", "forecast, USD"
     );
     let mut line = |name: &str, sum: &TenantSum| {
-        let forecast = format_amount(time.project(sum.atto));
+        let [so_far, forecast] = [sum.atto, time.project(sum.atto)].map(format_amount);
         let unpriced =
             if sum.unpriced > 0 { format!("  and {} calls without a price", sum.unpriced) } else { String::new() };
-        out.push_str(&format!(
-            "{:<34} {:>14} {forecast:>14}{unpriced}\n",
-            escape_unsafe(name),
-            format_amount(sum.atto)
-        ));
+        out.push_str(&format!("{:<34} {so_far:>14} {forecast:>14}{unpriced}\n", escape_unsafe(name)));
     };
     let mut total = TenantSum::default();
     for (tenant, sum) in tenants {

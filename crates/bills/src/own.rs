@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
+use jiff::ToSpan as _;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -47,13 +48,14 @@ pub(crate) struct IndexArgs {
     access: StoreAccessArgs,
 }
 
-/// Visits the charged calls of the index that arrived on `first_day` (UTC, `2026-11-01`) or later.
+/// Visits the charged calls of the index that may be of the day `first`, in whatever time zone, or a later one.
 pub(crate) fn read_calls(
     args: &IndexArgs,
     prices: &Prices,
-    first_day: &str,
+    first: Date,
     visit: &mut (dyn FnMut(OwnCall<'_>) -> Result<(), String> + Send),
 ) -> Result<(), CommandError> {
+    let arrived_from = first.checked_sub(2.days()).map(|day| day.to_string()).unwrap_or_default();
     let location = args.access.location(&args.store, None);
     let (mut progress, mut lines, mut refused) = (Progress::default(), 0_u64, Ok(()));
     let mut on_row = |_: &str, row: vault::index_row::IndexRow| {
@@ -69,7 +71,7 @@ pub(crate) fn read_calls(
     let read = block_on(async {
         let vault = Vault::from_location(&location)?;
         let account = args.account.as_deref();
-        let is_day = |day: &str| day >= first_day;
+        let is_day = |day: &str| day >= arrived_from.as_str();
         let unreadable = each_row(&vault, account, &is_day, IndexLines::All, &mut on_row).await?.unreadable;
         // a sum that lacks lines would look complete
         if unreadable.is_empty() { Ok(()) } else { Err(CommandError::Failed(unreadable.join("\n"))) }
