@@ -5,7 +5,6 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Subcommand;
 
@@ -28,28 +27,17 @@ mod vault_args;
 
 use crate::cli::sessions::{FindArgs, SessionArgs, run_find, run_session};
 use crate::read::{ExportFormat, ReadError, ReplayedSession};
-use command::admin_client::{AdminPort, AdminPortArgs};
 use command::error::{CommandError, ExitStatus, Result};
 use command::output::{self, report_error_clean};
 use kernel::rng::SystemRng;
 use kernel::terminal::escape_json;
 use page_server::{ServeArgs, run_serve};
-use redaction::{Detector, SearchScratch};
+use redaction::SearchScratch;
 use vault::keygen::{generate_auditor_key, generate_signing_key};
-use vault::recipients::RecipientPolicy;
 
 pub use erase::DEFAULT_ERASER_WRITER;
 pub use opening::DEFAULT_OPENINGS_WRITER;
-
-/// What these commands ask of the gateway's configuration (`--config`), which only the root package can read.
-pub trait GatewayConfig {
-    /// The admin port of the selected gateway.
-    fn admin_port(&self, options: &AdminPortArgs) -> Result<AdminPort>;
-    /// The redaction rules of the configuration, or the built-in ones.
-    fn redaction_rules(&self) -> Result<Arc<Detector>>;
-    /// The recipients of each vault with a store, by the vault's id.
-    fn vault_recipients(&self) -> Result<Vec<(String, RecipientPolicy)>>;
-}
+pub use vault_args::GatewayConfig;
 
 /// Subcommands of `vault` that work on a vault, without a gateway.
 #[derive(Subcommand)]

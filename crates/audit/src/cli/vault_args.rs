@@ -4,6 +4,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use age::x25519::Identity;
 use clap::Args;
@@ -11,10 +12,23 @@ use clap::Args;
 use crate::cli::opening_log::OpeningLog;
 use crate::location::parse_server_url;
 use crate::read::{Vault, VaultLocation, identities, identities_in};
+use command::admin_client::{AdminPort, AdminPortArgs};
 use command::error::{CommandError, Result};
 use command::{keyfile, output};
 use kernel::key_source::KmsKeyFile;
+use redaction::Detector;
 use vault::kms::{Ciphertext, decrypt};
+use vault::recipients::RecipientPolicy;
+
+/// What these commands ask of the gateway's configuration (`--config`), which only the root package can read.
+pub trait GatewayConfig {
+    /// The admin port of the selected gateway.
+    fn admin_port(&self, options: &AdminPortArgs) -> Result<AdminPort>;
+    /// The redaction rules of the configuration, or the built-in ones.
+    fn redaction_rules(&self) -> Result<Arc<Detector>>;
+    /// The recipients of each vault with a store, by the vault's id.
+    fn vault_recipients(&self) -> Result<Vec<(String, RecipientPolicy)>>;
+}
 
 /// Options that locate a vault and open it.
 #[derive(Args)]

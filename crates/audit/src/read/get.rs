@@ -41,6 +41,7 @@ pub async fn get(
     let range = wanted.range.as_deref().map(parse_range).transpose()?;
     let packed = ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
     let facts = if packed { read_range_facts(vault, name, range).await? } else { RangeFacts::default() };
+    opener.room = ContentLimit::default().0;
     let (mut text, mut failures) = read_documents(opener, (name, range), &facts, &[]).await;
     if !failures.is_empty() && !packed {
         // another program's object may occupy this name; the index then gives the name that the gateway used instead
@@ -180,6 +181,7 @@ pub async fn get_lines(
         return Err(several_accounts_error("this number", &named.accounts));
     }
     let mut failures = named.take_remarks();
+    opener.room = ContentLimit::default().0;
     for ((object, off, len), rows) in named.fragments {
         let mut fragment_failures = Vec::new();
         let hashes = named.hashes.get(&object).cloned().unwrap_or_default();

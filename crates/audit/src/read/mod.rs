@@ -12,6 +12,7 @@ pub(crate) mod find;
 mod get;
 mod identities;
 pub(crate) mod index;
+mod key_claims;
 mod masking;
 mod messages;
 mod opener;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use memchr::memmem;
 use serde::Deserialize;
 
+use super::key_claims::KeyClaims;
 use super::session::ContentLimit;
-use super::session_keys::KeyClaims;
 use crate::error::ReadError;
 use crate::folders::KeySelection;
 use crate::location::Vault;

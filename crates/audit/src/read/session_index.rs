@@ -8,8 +8,8 @@ use vault::object_names::{ObjectName, account_segment, id_segment, session_folde
 use vault::store::ObjectKind;
 
 use super::index::{IndexLines, each_row};
+use super::key_claims::KeyClaims;
 use super::session::{LineId, ReplayFilter, ReplayedSession, line_id};
-use super::session_keys::KeyClaims;
 use crate::error::Result;
 use crate::location::Vault;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::DEFAULT_ANCHORED_WITHIN;
+use super::options::DEFAULT_ANCHORED_WITHIN;
 use super::report::ChainHead;
 use super::run_state::{ChainVerification, EpochVerification, VerificationRun, find_epoch, with_earlier_epochs};
 use crate::chains::ChainId;

@@ -19,7 +19,7 @@ use vault::chain::tree::NodeHash;
 use vault::object_names::{SIGNATURE_SUFFIX, account_segment, parse_time};
 use vault::store::{ObjectKind, StoreError};
 
-use super::VerifyProgress;
+use super::options::VerifyProgress;
 use super::report::ChainHead;
 use super::resume::EpochProgress;
 use super::run_state::{EpochVerification, VerificationRun};

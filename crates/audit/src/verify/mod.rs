@@ -13,6 +13,7 @@ mod fragment_check;
 mod key_check;
 mod key_lines;
 mod locks;
+mod options;
 mod report;
 mod resume;
 mod run_state;
@@ -23,8 +24,6 @@ mod unreferenced;
 pub(crate) mod tests;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use super::chains::{ChainListing, EarlySignature, epoch_folder, list_chains};
 use super::error::{ReadError, Result};
@@ -32,84 +31,15 @@ use super::location::Vault;
 use super::read::FragmentOpener;
 
 pub use super::chains::ChainId;
+pub use options::{RequiredLock, VerifyOptions, VerifyProgress};
 use report::IDENTITY_CODE;
 pub use report::{ChainHead, ErasedContent, RecordedOpening, Severity, VerifyCounts, VerifyFinding, VerifyReport};
 
 use epoch::fetch_digest;
-use kernel::clock::UnixNanos;
 use resume::ResumeFile;
 use run_state::{ChainVerification, EpochVerification, KeyInventory, ReferencedNames, TurnNumbers, VerificationRun};
 use unreferenced::MAX_DIGEST_DELAY;
-use vault::chain::note::VerifyKey;
 use vault::store::ObjectKind;
-use vault::store::settings::LockMode;
-
-/// Default time within which an epoch must be anchored: anchors are made hourly, or at least daily.
-const DEFAULT_ANCHORED_WITHIN: Duration = Duration::from_secs(25 * 3600);
-
-#[derive(Clone, Default)]
-pub struct VerifyOptions {
-    /// Public keys of the writers' signers.
-    pub keys: Vec<VerifyKey>,
-    /// Only this account.
-    pub account: Option<String>,
-    /// Only this writer.
-    pub writer: Option<String>,
-    /// Payload is read only for digests that end at or after this time, RFC 3339.
-    pub from: Option<String>,
-    /// Payload is read only for digests that start at or before this time, RFC 3339.
-    pub to: Option<String>,
-    /// Whether to check chain and index only.
-    pub no_payload: bool,
-    /// Whether to check the chain alone: signatures, links, cut-off ends, forks. Neither the content of digests nor
-    /// unnamed objects are checked.
-    pub chain_only: bool,
-    /// The content of digests that end before this time (RFC 3339) may be gone or hidden, because its retention is
-    /// over.
-    pub expired: Option<String>,
-    /// Secret keys of an auditor.
-    pub auditors: Vec<age::x25519::Identity>,
-    /// Public keys of the people who sign erasure requests.
-    pub erasers: Vec<VerifyKey>,
-    /// Public keys of the people who sign requests to open sessions.
-    pub openers: Vec<VerifyKey>,
-    /// Contents of anchor files that were kept elsewhere.
-    pub anchors: Vec<String>,
-    /// Public keys that sign anchors.
-    pub anchor_keys: Vec<VerifyKey>,
-    /// Longest time from an epoch's first digest to the first anchor that covers the epoch, if anchors are given;
-    /// `None`: `DEFAULT_ANCHORED_WITHIN`.
-    pub anchored_within: Option<Duration>,
-    /// Leaves seen elsewhere (`gen_ai.payload.leaf` on spans), which the chain must contain.
-    pub leaves: Vec<String>,
-    /// Required lock of every version of an object; without it, unlocked objects are reported if others are locked.
-    pub retention: Option<RequiredLock>,
-    /// Whether to skip the locks.
-    pub no_locks: bool,
-    /// File for verified positions, so that an interrupted run can be resumed, and for digests found valid.
-    pub resume: Option<PathBuf>,
-    /// Current time, to detect chains without recent digests.
-    pub now: UnixNanos,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct VerifyProgress {
-    /// Digests judged.
-    pub done: u64,
-    /// Digests in total.
-    pub all: u64,
-    /// Payload read, bytes.
-    pub bytes: u64,
-}
-
-/// Required lock of objects. Keys are always under governance, so that they can be erased.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequiredLock {
-    /// Mode for all objects except keys.
-    pub mode: LockMode,
-    /// Minimum retention, from the time the object was written.
-    pub least: Duration,
-}
 
 /// Verifies a vault. Problems of the vault itself are in the report.
 ///

@@ -16,7 +16,7 @@ use kernel::sha256::Sha256;
 use vault::chain::tree::Frontier;
 use vault::index_row::IndexRow;
 
-use super::VerifyOptions;
+use super::options::VerifyOptions;
 use super::report::VerifyCounts;
 
 /// Digests between two saves.

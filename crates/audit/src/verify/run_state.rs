@@ -12,10 +12,10 @@ use vault::chain::digest::{ChainContinuation, ChainDigest, DigestLink};
 use vault::chain::tree::{Frontier, NodeHash};
 use vault::index_row::{IndexRow, ShreddedKey};
 
+use super::options::{VerifyOptions, VerifyProgress};
 use super::report::{ChainHead, ErasedContent, VerifyReport};
 use super::resume::{ResumeFile, SeenDigest};
 use super::times::DigestTimes;
-use super::{VerifyOptions, VerifyProgress};
 
 /// Most sessions whose turns are remembered.
 const MAX_SESSIONS: usize = 100_000;

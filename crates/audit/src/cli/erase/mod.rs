@@ -11,8 +11,8 @@ use clap::{ArgGroup, Args};
 
 use super::public_keys::{parse_signing_key, read_public_keys_of_option, read_text_file};
 use super::report_erasure;
-use crate::cli::GatewayConfig;
 use crate::cli::session_argument::parse_target;
+use crate::cli::vault_args::GatewayConfig;
 use crate::cli::vault_args::warn_if_key_is_open;
 use crate::erase::{
     ContentTarget, ErasureOutcome, ErasureRequest, WritableVault, execute_request, resolve_target, resume_erasure,
@@ -154,6 +154,8 @@ pub(super) fn run_erase(config: &dyn GatewayConfig, options: &EraseArgs) -> Resu
         let (vault, store) = locate_vault(options)?;
         let signer = LedgerSigner { key: &key, earlier_keys: &earlier_keys, writer: &options.writer };
         let mut ledger = Ledger::read(&vault, signer, &account, SystemClock::new().now()).await?;
+        // a request may expire while a long chain is read
+        ledger.now = SystemClock::new().now();
         if let Some((first, count)) = &ledger.foreign_digests {
             print_warning(&format!(
                 "{count} objects at the chain's location are not signed by any given key and are ignored ({first}): they were \

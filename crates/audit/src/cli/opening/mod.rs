@@ -206,6 +206,8 @@ impl OpeningArgs {
         let place = WritableVault::from_location(&vault.location, self.lock_days)?;
         let signer = LedgerSigner { key: &key, earlier_keys: &earlier_keys, writer: &self.writer };
         let mut ledger = Ledger::read(&place, signer, &account, SystemClock::new().now()).await?;
+        // a request may expire while a long chain is read
+        ledger.now = SystemClock::new().now();
         let store = vault.location.store.trim_end_matches('/');
         let keys = record_opening(&mut ledger, &text, &openers, store, auditors).await?;
         warn_if_unlocked(&ledger).await;
