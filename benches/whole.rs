@@ -233,7 +233,7 @@ impl Options {
 const PROCESSORS: [&str; 5] = ["normalize", "cost", "runs", "vault", "redact"];
 
 enum Program {
-    Tollgate { processors: &'static [&'static str], ack: &'static str, content: &'static str },
+    Tollgate { processors: &'static [&'static str], ack: &'static str, content: &'static str, sample: bool },
     Collector { processors: bool },
     Rotel,
 }
@@ -244,16 +244,22 @@ struct RowKind {
 }
 
 const fn tollgate(name: &'static str, processors: &'static [&'static str]) -> RowKind {
-    RowKind { name, program: Program::Tollgate { processors, ack: "spooled", content: "vault" } }
+    RowKind { name, program: Program::Tollgate { processors, ack: "spooled", content: "vault", sample: false } }
 }
+
+/// How long the row `sampled` keeps items before it decides.
+const SAMPLE_WAIT: Duration = Duration::from_secs(5);
 
 /// The row that all others are divided by.
 const PASS_THROUGH: &str = "pass-through";
 const WHOLE: &str = "whole";
 
-const ROWS: [RowKind; 10] = [
+const ROWS: [RowKind; 11] = [
     tollgate(PASS_THROUGH, &[]),
-    RowKind { name: "offered", program: Program::Tollgate { processors: &[], ack: "offered", content: "vault" } },
+    RowKind {
+        name: "offered",
+        program: Program::Tollgate { processors: &[], ack: "offered", content: "vault", sample: false },
+    },
     tollgate("normalize+cost", PROCESSORS.split_at(2).0),
     tollgate("+runs", PROCESSORS.split_at(3).0),
     tollgate("+vault", PROCESSORS.split_at(4).0),
@@ -264,7 +270,12 @@ const ROWS: [RowKind; 10] = [
             processors: &["normalize", "cost", "runs", "redact"],
             ack: "spooled",
             content: "allow",
+            sample: false,
         },
+    },
+    RowKind {
+        name: "sampled",
+        program: Program::Tollgate { processors: &PROCESSORS, ack: "spooled", content: "vault", sample: true },
     },
     RowKind { name: "collector", program: Program::Collector { processors: false } },
     RowKind { name: "collector+work", program: Program::Collector { processors: true } },
@@ -281,8 +292,14 @@ impl Program {
         let config = folder.join("config.yaml");
         let write = |value: Value| std::fs::write(&config, value.to_string()).unwrap();
         let mut command = match self {
-            Self::Tollgate { processors, ack, content } => {
-                write(tollgate_config(options, folder, [port, sink], (processors, ack, content)));
+            Self::Tollgate { processors, ack, content, sample } => {
+                let mut config = tollgate_config(options, folder, [port, sink], (processors, ack, content));
+                if *sample {
+                    let wait = format!("{}s", SAMPLE_WAIT.as_secs());
+                    config["exporters"]["otlp_http"]["sample"] =
+                        json!({ "keep": ["errors"], "others": 0.1, "wait": wait, "weight": "SampleRate" });
+                }
+                write(config);
                 let mut command = Command::new(&options.gateway);
                 command.arg("run").arg("--config").arg(&config);
                 command
@@ -488,6 +505,9 @@ fn measure(kind: &RowKind, options: &Options) -> Option<Sample> {
             }
         });
         let sent = sending(options.seconds);
+        if matches!(kind.program, Program::Tollgate { sample: true, .. }) {
+            thread::sleep(SAMPLE_WAIT * 2);
+        }
         settle(&gateway);
         done.store(true, Ordering::Relaxed);
         sent
