@@ -2,7 +2,7 @@
 //! them, and alerts of budgets follow from the ledger. The crate `budgets` decides; all names in the ledger are in the
 //! form that pages show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,7 +14,7 @@ use budgets::{Scope, Usage};
 use kernel::pseudonym::is_pseudonym;
 use otlp::{Signal, TextField};
 use pipeline::{Batch, Effect, Trust};
-use runs::{Alert, AlertRule, RunOwner};
+use runs::{Alert, AlertRule, RunOwner, digest};
 
 use super::RunTracker;
 use super::budget_figures::{BudgetNews, EFFECT, GroupFigures, HEAVY, LINES_AGE, LiveUsage, MAX_AGE, MAX_CONTINUED};
@@ -159,68 +159,74 @@ impl RunTracker {
                 true => now.saturating_sub(kept.at) < MAX_AGE,
                 false => is_heavy && kept.at == now && kept.batch < group.batch,
             };
-            self.figures.groups.lock().get(&id).filter(|kept| kept.before.is_some() && is_fresh(kept)).cloned()
+            self.figures.groups.lock().get(&id).filter(|kept| is_fresh(kept)).cloned()
         };
-        let figures = kept().unwrap_or_else(|| {
-            let _one_at_a_time = (group.weight() > HEAVY).then(|| self.figures.resolving.lock());
-            kept().unwrap_or_else(|| self.make_figures(id, &group, now))
-        });
-        (Some(figures), now)
+        if let Some(figures) = kept() {
+            return (Some(figures), now);
+        }
+        let _one_at_a_time = (group.weight() > HEAVY).then(|| self.figures.resolving.lock());
+        (Some(kept().unwrap_or_else(|| self.make_figures(id, &group, now))), now)
     }
 
     fn make_figures(&self, id: u32, group: &ItemGroup, now: u64) -> GroupFigures {
-        let runs = self.make_run_figures(group).into();
-        let mut figures =
-            GroupFigures { account: Arc::from(&*group.account), batch: group.batch, at: now, runs, before: None };
-        figures.before = Some(self.usage_elsewhere(id, &figures, now).into());
+        let runs: Arc<[RunFigures]> = self.make_run_figures(group).into();
+        let before = self.usage_before(group, &runs, now).into();
+        let figures = GroupFigures { account: Arc::from(&*group.account), batch: group.batch, at: now, runs, before };
         self.figures.groups.lock().insert_for(&*group.account, id, figures.clone(), 1);
         figures
     }
 
-    /// What the sessions of a group used in other groups, and in the sessions that they continue.
-    fn usage_elsewhere(&self, id: u32, figures: &GroupFigures, now: u64) -> BTreeMap<String, Usage> {
-        let account = &*figures.account;
-        let mut elsewhere = BTreeMap::new();
-        for run in &*figures.runs {
-            if run.session.is_empty() || elsewhere.contains_key(&run.session) {
-                continue;
-            }
-            let (mut usage, mut session) = (Usage::default(), run.session.clone());
-            for hop in 0..MAX_CONTINUED {
-                let (groups, continued) = {
-                    let state = self.state.lock();
-                    let groups = state.store.groups_of_session(&key_id(account, key_kind::SESSION, "", &session));
-                    (groups, state.continuations.predecessor_of(account, &session).map(str::to_owned))
-                };
-                for (other, group) in groups.iter().filter(|(other, _)| hop > 0 || *other != id) {
-                    let runs = self.runs_of_other(*other, group);
-                    let of_session = runs.iter().filter(|run| run.session == session);
-                    usage = of_session.fold(usage, |sum, run| sum.plus(run.usage_until(now)));
-                }
-                let Some(continued) = continued.filter(|continued| *continued != run.session) else { break };
-                session = continued;
-            }
-            elsewhere.insert(run.session.clone(), usage);
+    /// What the sessions that these runs' sessions continue have used, when their groups were resolved last.
+    fn usage_before(&self, group: &ItemGroup, runs: &[RunFigures], now: u64) -> BTreeMap<String, Usage> {
+        if !self.has_budgets_by(Scope::Session) {
+            return BTreeMap::new();
         }
-        elsewhere
+        let account = &*group.account;
+        self.note_sessions(account, runs, now);
+        let chains: Vec<(String, BTreeSet<String>)> = {
+            let state = self.state.lock();
+            let chain = |(session, continued): (&str, &str)| {
+                let predecessor = |session: &&str| state.continuations.predecessor_of(account, session);
+                let chain = std::iter::successors(Some(continued), predecessor).take(MAX_CONTINUED);
+                (session.to_owned(), chain.filter(|earlier| *earlier != session).map(str::to_owned).collect())
+            };
+            group.continued_sessions().map(chain).collect()
+        };
+        let used = |session: &String| {
+            let digest = digest(&[account, session]);
+            let known = || self.figures.sessions.lock().get(&digest).copied();
+            known().unwrap_or_else(|| {
+                // its group was not resolved since the start, or is gone
+                let key = key_id(account, key_kind::SESSION, "", session);
+                let group = {
+                    let state = self.state.lock();
+                    state.store.find_key(&key).and_then(|(id, _)| state.store.snapshot(id))
+                };
+                let runs = group.map(|group| self.make_run_figures(&group)).unwrap_or_default();
+                self.note_sessions(account, &runs, now);
+                known().unwrap_or_else(|| {
+                    self.figures.sessions.lock().insert_for(account, digest, Usage::default(), 1);
+                    Usage::default()
+                })
+            })
+        };
+        let total = |(session, earlier): (String, BTreeSet<String>)| {
+            (session, earlier.iter().map(used).fold(Usage::default(), Usage::plus))
+        };
+        chains.into_iter().map(total).collect()
     }
 
-    /// The runs of a group that the question is not about; resolved once for each of its batches.
-    fn runs_of_other(&self, id: u32, group: &ItemGroup) -> Arc<[RunFigures]> {
-        let kept = |kept: &&GroupFigures| kept.batch == group.batch;
-        if let Some(kept) = self.figures.groups.lock().get(&id).filter(kept) {
-            return Arc::clone(&kept.runs);
+    /// Remembers what the sessions of these runs used themselves.
+    fn note_sessions(&self, account: &str, runs: &[RunFigures], now: u64) {
+        let mut used: BTreeMap<&str, Usage> = BTreeMap::new();
+        for run in runs {
+            let usage = used.entry(&run.session).or_default();
+            *usage = usage.plus(run.usage_until(now));
         }
-        let runs: Arc<[RunFigures]> = self.make_run_figures(group).into();
-        let figures = GroupFigures {
-            account: Arc::from(&*group.account),
-            batch: group.batch,
-            at: 0,
-            runs: runs.clone(),
-            before: None,
-        };
-        self.figures.groups.lock().insert_for(&*group.account, id, figures, 1);
-        runs
+        let mut known = self.figures.sessions.lock();
+        for (session, usage) in used {
+            known.insert_for(account, digest(&[account, session]), usage, 1);
+        }
     }
 
     fn make_run_figures(&self, group: &ItemGroup) -> Vec<RunFigures> {

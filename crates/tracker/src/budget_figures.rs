@@ -25,7 +25,9 @@ const MAX_CACHED_GROUPS: usize = 1000;
 pub(super) const HEAVY: usize = 2000;
 /// Sessions that have asked, of which the process remembers the latest.
 const MAX_ASKED_SESSIONS: usize = 50_000;
-/// Sessions in a row, each of which continues the next, that count for the first one's budget.
+/// Sessions whose use is remembered for those that continue them.
+const MAX_SESSIONS: usize = 50_000;
+/// Sessions in a row, each continued by the one before, that count for a session's budget.
 pub(super) const MAX_CONTINUED: usize = 16;
 /// Time after which figures and lines are made anew, ns.
 pub(super) const MAX_AGE: u64 = 10 * NANOS_PER_SECOND;
@@ -87,14 +89,13 @@ pub(super) struct GroupFigures {
     /// The clock at the last tick before, unix ns.
     pub(super) at: u64,
     pub(super) runs: Arc<[RunFigures]>,
-    /// What its sessions used elsewhere: in earlier groups, and in sessions that they continue. `None`: not asked yet.
-    pub(super) before: Option<Arc<BTreeMap<String, Usage>>>,
+    /// By session, what the sessions that it continues have used.
+    pub(super) before: Arc<BTreeMap<String, Usage>>,
 }
 
 impl GroupFigures {
-    /// What a session used elsewhere.
     pub(super) fn usage_before(&self, session: &str) -> Usage {
-        self.before.as_ref().and_then(|before| before.get(session)).copied().unwrap_or_default()
+        self.before.get(session).copied().unwrap_or_default()
     }
 
     /// Its runs and sessions that are not over, with what they have used until `now`.
@@ -108,16 +109,15 @@ impl GroupFigures {
         let runs = self.runs.iter().filter(|run| !run.is_over());
         let runs = runs.map(move |run| (Scope::Run, run.shown.clone(), run.usage_until(now)));
         let sessions = sessions.into_iter().filter(|(_, (.., is_live))| *is_live);
-        let with_earlier = |(id, (names, usage, _)): (&str, (Names, Usage, bool))| {
-            (Scope::Session, names, usage.plus(self.usage_before(id)))
-        };
-        runs.chain(sessions.map(with_earlier))
+        runs.chain(sessions.map(|(id, (names, usage, _))| (Scope::Session, names, usage.plus(self.usage_before(id)))))
     }
 }
 
 #[derive(Default)]
 pub(super) struct FiguresCache {
     pub(super) groups: Mutex<BoundedMap<u32, GroupFigures, MAX_CACHED_GROUPS>>,
+    /// What each session used itself, by digest, when its group was resolved last.
+    pub(super) sessions: Mutex<BoundedMap<u64, Usage, MAX_SESSIONS>>,
     /// Held while a heavy group is resolved, so that questions about it wait for one result.
     pub(super) resolving: Mutex<()>,
     /// Runs and sessions above a threshold, until the next tick.

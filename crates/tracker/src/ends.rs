@@ -163,16 +163,20 @@ pub(super) fn end_runs(group: &ItemGroup, runs: &mut [Run], items: &[RunItem<'_>
     let ends_of = |run: &Run| ends.get(&run.trace).map(Vec::as_slice).unwrap_or_default();
     let mut open: HashSet<usize> = HashSet::default();
     for (item, run_index) in items.iter().zip(item_runs) {
-        let is_counted = matches!(item.record, ItemRecord::Call(_) | ItemRecord::Tool(_));
-        let Some(run_index) = run_index.filter(|_| is_counted) else { continue };
-        let Some(run) = runs.get_mut(run_index) else { continue };
-        let is_own_root = || group.nodes.get(item.position.node).is_some_and(|node| node.parent == 0);
-        if run.id == RunIdentity::Trace(item.position.trace) && item.position.is_own_span && is_own_root() {
+        let is_root = match item.record {
+            ItemRecord::Call(_) | ItemRecord::Tool(_) => {
+                item.position.is_own_span && group.nodes.get(item.position.node).is_some_and(|node| node.parent == 0)
+            }
+            ItemRecord::Summed(sum) => sum.flags & flag::ENDED != 0,
+            ItemRecord::Mark(_) => continue,
+        };
+        let Some(run) = run_index.and_then(|run_index| runs.get_mut(run_index)) else { continue };
+        if is_root && run.id == RunIdentity::Trace(item.position.trace) {
             run.ended = true;
         }
         let ends = ends_of(run);
         if !ends.is_empty() && !ends.iter().any(|end| end.encloses(item)) {
-            open.insert(run_index);
+            open.extend(*run_index);
         }
     }
     for (run_index, run) in runs.iter_mut().enumerate() {

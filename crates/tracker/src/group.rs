@@ -95,6 +95,11 @@ impl ItemGroup {
         found.map_or("", |(_, continued)| continued)
     }
 
+    /// Sessions, and the session that each continues.
+    pub(super) fn continued_sessions(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.continued.iter().map(|(session, continued)| (self.key_text(*session), &**continued))
+    }
+
     pub(super) fn set_continued(&mut self, session: u32, continued: &str) {
         let others = std::mem::take(&mut self.continued).into_iter().filter(|(known, _)| *known != session);
         self.continued = [(session, continued.into())].into_iter().chain(others).take(MAX_CONTINUED).collect();
@@ -216,6 +221,23 @@ impl ItemGroup {
         if !is_full || self.nodes.get(item.node).is_some() || item.mark != mark::NONE {
             self.add_item_node(item, ids, denial_source);
         }
+        let ItemKeys { trace, session, run } = ids;
+        let ObservedItem { node, flags, start, end, .. } = *item;
+        let AttributionTags { tenant, feature, .. } = tags;
+        let position = TracePosition { is_own_span: node != 0 && flags & flag::SPAN != 0, node, trace };
+        let place = GroupRecord { position, session, run, flags, start, end, detail: () };
+        let length = [item.work.characters, item.work.words];
+        let summary = if length == [0; 2] { (0, [0; 2]) } else { (end, length) };
+        let event = |kind| MarkedEvent { kind, tenant, feature, model: mark_model, error, summary };
+        // runs of which calls are only summed still end
+        let has_room = self.marks.len() < 2 * MAX_ITEMS;
+        if item.mark != mark::NONE && has_room {
+            self.add_mark(mark_key(item), place.with(event(item.mark)));
+        }
+        if item.sub_agent != 0 && has_room {
+            let mark = place.with(event(mark::SUB_AGENT));
+            self.add_mark(item.sub_agent, LifecycleMark { flags: flags & !flag::FAILED, ..mark });
+        }
         let is_new_call = |call: &ObservedModelCall| self.calls.get(call.key).is_none();
         let is_new_tool = |tool: &ObservedToolCall| self.tools.get(tool.key).is_none();
         if is_full && (item.call.as_ref().is_some_and(is_new_call) || item.tool.as_ref().is_some_and(is_new_tool)) {
@@ -223,11 +245,6 @@ impl ItemGroup {
             self.sum_item(item, ids, tags.tenant, name);
             return true;
         }
-        let ItemKeys { trace, session, run } = ids;
-        let ObservedItem { node, flags, start, end, .. } = *item;
-        let AttributionTags { tenant, feature, .. } = tags;
-        let position = TracePosition { is_own_span: node != 0 && flags & flag::SPAN != 0, node, trace };
-        let place = GroupRecord { position, session, run, flags, start, end, detail: () };
         if let (Some(call), Some([model, requested_model, provider])) = (&item.call, call_names) {
             let ObservedModelCall { price_quality, trouble, fallback, attempts, .. } = *call;
             let model_quality = if model == 0 { 0 } else { price_quality };
@@ -245,17 +262,6 @@ impl ItemGroup {
             let (name, alias) = if flags & tool_span == tool_span { (tool_name, 0) } else { (0, tool_name) };
             let (args, lines) = (tool.args, [item.work.lines_added, item.work.lines_removed]);
             self.add_tool(tool.key, place.with(ToolCall { name, alias, error, denial_source, args, lines }));
-        }
-        let length = [item.work.characters, item.work.words];
-        let summary = if length == [0; 2] { (0, [0; 2]) } else { (end, length) };
-        let event = |kind| MarkedEvent { kind, tenant, feature, model: mark_model, error, summary };
-        let has_room = self.marks.len() < MAX_ITEMS;
-        if item.mark != mark::NONE && has_room {
-            self.add_mark(mark_key(item), place.with(event(item.mark)));
-        }
-        if item.sub_agent != 0 && has_room {
-            let mark = place.with(event(mark::SUB_AGENT));
-            self.add_mark(item.sub_agent, LifecycleMark { flags: flags & !flag::FAILED, ..mark });
         }
         false
     }
@@ -276,7 +282,8 @@ impl ItemGroup {
             sums.work.lines = [item.work.lines_added, item.work.lines_removed].map(i128::from);
         }
         let position = TracePosition { trace, ..TracePosition::default() };
-        let flags = item.flags & flag::COVERED;
+        let is_root = item.node != 0 && item.parent == 0 && item.flags & flag::SPAN != 0;
+        let flags = item.flags & flag::COVERED | if is_root { flag::ENDED } else { 0 };
         let sums = SummedCalls { position, session, run, flags, start: item.start, end: item.end, detail: sums };
         self.add_summed(sums, item.call.is_some());
     }

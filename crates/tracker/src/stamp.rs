@@ -258,10 +258,10 @@ pub(super) fn write_agent_attributes(
 fn resolve_stamps(batch: &KeyedBatch<'_>, copies: &GroupCopies) -> Vec<Option<ItemStamp>> {
     let found_keys: Vec<Option<(u32, u32)>> = batch.ids.iter().map(|id| copies.store.find_key(id)).collect();
     let find_key = |key: u32| numbered(&found_keys, key).copied().flatten();
+    let number_in_group = |key: u32| find_key(key).map_or(0, |(_, number)| number);
     let mut groups: HashMap<u32, (ResolvedRuns<'_>, FallbackIndex)> = HashMap::new();
     let stamp = |item: &ObservedItem| {
         let (group, _) = [item.run, item.trace, item.session].into_iter().find_map(find_key)?;
-        let number_in_group = |key: u32| find_key(key).filter(|found| found.0 == group).map_or(0, |found| found.1);
         if let Entry::Vacant(entry) = groups.entry(group) {
             let resolved = ResolvedRuns::resolve(copies.store.get(group)?, &copies.context);
             let fallbacks = index_fallbacks(&resolved);

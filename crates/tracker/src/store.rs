@@ -2,7 +2,7 @@
 //! copied when it changes while a snapshot is in use, so snapshots are read without a lock. Invariants: at most as many
 //! groups as configured runs, and memory in proportion. Dormant groups (all runs over) are evicted first, then the
 //! longest quiet group of the account with the most groups or memory. A group that grows too large is evicted as well.
-//! A session whose group is full goes on in another one, which the index then names. `state` handles evicted groups.
+//! `state` handles evicted groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use super::observation::{BatchObservation, ObservedItem, ObservedKey, flag, key_
 /// Average memory of one run in units of [`ItemGroup::weight`]: 256 MB for 100,000 runs.
 const UNITS_PER_RUN: usize = 64;
 const MAX_GROUP_UNITS: usize = 400_000;
+/// Above this weight a group takes no further keys, so that a session is not evicted because it has many runs.
+const MAX_KEYED_UNITS: usize = MAX_GROUP_UNITS / 4 * 3;
 /// Maximum number of dormant groups, and their maximum units: 4 MB.
 const MAX_DORMANT: usize = 1000;
 const MAX_DORMANT_UNITS: usize = 100_000;
@@ -136,8 +138,6 @@ pub(super) struct GroupStore {
     free: Vec<u32>,
     /// By key id, the key's group and its number in that group.
     index: HashMap<KeyId, (u32, u32)>,
-    /// Places of sessions that went on in the group which the index names.
-    earlier: HashMap<KeyId, Vec<(u32, u32)>>,
     accounts: BTreeMap<Box<str>, AccountGroups>,
     count: usize,
     evaluations: Schedule,
@@ -270,9 +270,7 @@ impl GroupStore {
             return Some(last);
         }
         let id = self.find_or_create_group(keyed, item, touched)?;
-        // a session that goes on in a later group has no number in this one
-        let place = |key: u32| self.place_of(keyed, key).filter(|(group, _)| *group == id);
-        let [trace, session, run] = keys.map(|key| place(key).map_or(0, |(_, number)| number));
+        let [trace, session, run] = keys.map(|key| self.place_of(keyed, key).map_or(0, |(_, number)| number));
         Some(ItemPlace { keys, id, numbers: ItemKeys { trace, session, run } })
     }
 
@@ -317,9 +315,7 @@ impl GroupStore {
         evicted
     }
 
-    /// The group of an item; groups are merged if necessary. All keys of the item are in it afterwards, except that a
-    /// full group takes no new ones and is not merged: what belongs to it by its trace or run is only summed, and the
-    /// session goes on in another group.
+    /// The group of an item. All keys of the item are in it afterwards; groups are merged if necessary.
     fn find_or_create_group(
         &mut self,
         KeyedBatch { observation, ids }: &KeyedBatch<'_>,
@@ -327,38 +323,34 @@ impl GroupStore {
         touched: &mut HashSet<u32>,
     ) -> Option<u32> {
         let session_of_run = numbered(&observation.keys, item.run).map_or(0, |run| run.session);
-        if [item.trace, item.session, session_of_run, item.run] == [0; 4] {
+        // A run refers to its session, so the session is added first.
+        let keys = [item.trace, item.session, session_of_run, item.run];
+        if keys == [0; 4] {
             return None;
         }
         let mut found = None;
-        for (key, is_session) in [(item.trace, false), (item.run, false), (item.session, true), (session_of_run, true)]
-        {
-            let Some((group, _)) = numbered(ids, key).and_then(|id| self.find_key(id)) else { continue };
-            found = match found {
-                None if is_session && self.is_full(group) => None,
-                None => Some(group),
-                Some(found) if found == group || self.is_full(found) || self.is_full(group) => Some(found),
-                Some(found) => Some(self.merge_groups(found, group, touched)),
-            };
+        for id in keys.iter().filter_map(|key| numbered(ids, *key)) {
+            let Some((group, _)) = self.find_key(id) else { continue };
+            found = Some(match found {
+                None => group,
+                Some(found) if found == group => found,
+                Some(found) => self.merge_groups(found, group, touched),
+            });
         }
         let group_id = found.unwrap_or_else(|| self.insert(ItemGroup::new(&observation.account)));
-        // A run refers to its session, so the session is added first.
-        for key in [item.trace, item.session, session_of_run, item.run] {
+        for key in keys {
             let (Some(id), Some(key)) = (numbered(ids, key), numbered(&observation.keys, key)) else { continue };
-            let goes_on = |owner| owner != group_id && key.kind == key_kind::SESSION && self.is_full(owner);
-            if self.is_full(group_id) || self.find_key(id).is_some_and(|(owner, _)| !goes_on(owner)) {
+            // a group as heavy as this takes no further traces; their calls are found by the session
+            let is_heavy = self.get(group_id).is_some_and(|group| group.weight() >= MAX_KEYED_UNITS);
+            if self.index.contains_key(id) || is_heavy {
                 continue;
             }
             let session = numbered(ids, key.session).and_then(|id| self.find_key(id)).map_or(0, |(_, number)| number);
             if let Some(number) = self.change_group(group_id, |group| group.add_key(*id, key, session)) {
-                self.put_key(*id, (group_id, number));
+                self.index.insert(*id, (group_id, number));
             }
         }
         Some(group_id)
-    }
-
-    fn is_full(&self, id: u32) -> bool {
-        self.get(id).is_some_and(ItemGroup::is_full)
     }
 
     /// Merges two groups; the lighter goes into the heavier. Returns the id of the merged group.
@@ -370,7 +362,7 @@ impl GroupStore {
         let moved_keys: Vec<KeyId> = other.keys.iter().map(|key| key.id).collect();
         let Some(shift) = self.change_group(kept, |group| group.merge(other)) else { return kept };
         for (number, id) in (shift.saturating_add(1)..).zip(moved_keys) {
-            self.put_key(id, (kept, number));
+            self.index.insert(id, (kept, number));
         }
         if touched.remove(&removed) {
             touched.insert(kept);
@@ -380,52 +372,33 @@ impl GroupStore {
         kept
     }
 
-    /// Inserts a whole group. No other group has its keys, except that of a session the latest group has it.
+    /// Inserts a whole group, whose keys no other group has.
     pub(super) fn insert(&mut self, group: impl Into<Arc<ItemGroup>>) -> u32 {
         let group: Arc<ItemGroup> = group.into();
         let id = self.free.pop().unwrap_or_else(|| {
             self.groups.push(None);
             u32::try_from(self.groups.len() - 1).unwrap_or(u32::MAX)
         });
+        for (number, key) in (1..).zip(&group.keys) {
+            self.index.insert(key.id, (id, number));
+        }
         let groups = self.accounts.entry((*group.account).into()).or_default();
         groups.by_last_batch.insert((group.batch, id));
         groups.units += group.weight();
         self.count += 1;
         self.batch = self.batch.max(group.batch);
         self.units += group.weight();
-        let keys: Vec<KeyId> = group.keys.iter().map(|key| key.id).collect();
         if let Some(slot) = self.groups.get_mut(id as usize) {
             *slot = Some(group);
         }
-        (1..).zip(keys).for_each(|(number, key)| self.put_key(key, (id, number)));
         id
-    }
-
-    /// Notes where a key is. Of the groups of a session the index names the latest that is not full.
-    fn put_key(&mut self, key: KeyId, place: (u32, u32)) {
-        let rank = |(id, _): (u32, u32)| self.get(id).map(|group| (!group.is_full(), group.batch));
-        let other = self.find_key(&key).filter(|known| known.0 != place.0);
-        let (named, earlier) = match other {
-            Some(known) if rank(known) > rank(place) => (known, Some(place)),
-            _ => (place, other),
-        };
-        self.index.insert(key, named);
-        earlier.into_iter().for_each(|place| self.earlier.entry(key).or_default().push(place));
     }
 
     pub(super) fn remove(&mut self, id: u32) -> Option<ItemGroup> {
         let group = self.groups.get_mut(id as usize)?.take()?;
         self.dormant.cancel(id);
         for key in &group.keys {
-            let mut places = self.earlier.remove(&key.id).unwrap_or_default();
-            places.retain(|(earlier, _)| *earlier != id);
-            if self.find_key(&key.id).is_some_and(|(owner, _)| owner == id) {
-                self.index.remove(&key.id);
-                places.pop().into_iter().for_each(|place| _ = self.index.insert(key.id, place));
-            }
-            if !places.is_empty() {
-                self.earlier.insert(key.id, places);
-            }
+            self.index.remove(&key.id);
         }
         if let Some(groups) = self.accounts.get_mut(&*group.account) {
             groups.by_last_batch.remove(&(group.batch, id));
@@ -447,13 +420,6 @@ impl GroupStore {
         let mut seen = HashSet::new();
         let groups = ids.iter().filter_map(|id| self.index.get(id)).filter(|(group, _)| seen.insert(*group));
         groups.filter_map(|(group, _)| self.snapshot(*group)).collect()
-    }
-
-    /// The groups with items of a session, the latest first.
-    pub(super) fn groups_of_session(&self, session: &KeyId) -> Vec<(u32, Arc<ItemGroup>)> {
-        let earlier = self.earlier.get(session).into_iter().flatten().rev();
-        let places = self.index.get(session).into_iter().chain(earlier);
-        places.filter_map(|(id, _)| Some((*id, self.snapshot(*id)?))).collect()
     }
 
     /// Records in a session's group which session it continues.

@@ -293,6 +293,10 @@ impl LatestCalls {
         }
         run.totals.iterations += sum.iterations;
         run.totals.work.add(&sum.work);
+        if sum.model.calls + sum.failed_calls > 0 {
+            let latest = self.latest_call.entry(run_index).or_insert((false, 0, true));
+            *latest = (*latest).max((sum.iterations > 0, sum.end, sum.model.calls > 0));
+        }
     }
 
     /// If a run's calls have several tenants, the run gets the root's tenant (without a root, its trace's or session's)
