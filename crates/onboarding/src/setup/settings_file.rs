@@ -78,7 +78,8 @@ fn merge_document<D: SettingsDocument>(text: &str, changes: &[SettingChange]) ->
         let key = change.path.join(".");
         if let (Some(unless), Some(value)) = (&change.unless, &change.value) {
             let is_added = document.append(&change.path, value, unless)?;
-            merged.added.extend(is_added.then_some(key));
+            // A list that gets several entries is named once.
+            merged.added.extend((is_added && !merged.added.contains(&key)).then_some(key));
             continue;
         }
         match (document.get(&change.path), &change.value) {
