@@ -28,6 +28,9 @@ SCRATCH = "/tmp/tollgate-agents"
 HOME = f"{SCRATCH}/home/alice"
 CWD = f"{HOME}/project"
 PATH = "/usr/local/bin:/usr/bin:/bin"
+ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+# of an agent of a terminal
+ALICE = {"HOME": HOME, "USER": "alice", "SHELL": "/bin/bash", "TERM": "dumb"}
 HEADERS = ("content-type", "content-encoding", "transfer-encoding", "user-agent")
 
 
@@ -70,7 +73,7 @@ class Session:
     def run(self, command, env, cwd, prompt, expect=(0,), timeout=180):
         """Runs a client to its end in exactly this environment; what it printed, and its exit code, go beside the raw files."""
         began = time.monotonic()
-        done = subprocess.run(command, env={"PATH": PATH, "LANG": "C.UTF-8", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **env}, cwd=cwd,
+        done = subprocess.run(command, env={**ENVIRONMENT, **env}, cwd=cwd,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
         self.runs.append({"prompt": prompt, "exit": done.returncode, "seconds": round(time.monotonic() - began, 2)})
         with open(os.path.join(self.raw, f"out-{len(self.runs)}.txt"), "w") as f:
@@ -158,7 +161,7 @@ def play(client, name, session, model, files, command, env, pace=0.2):
         fresh_home({**canaries.fill(FILES), **files(s, canaries)})
         shutil.copy(MCP_SERVER, CWD)
         prompt = canaries.fill(PROMPT)
-        s.run(command(prompt), {"HOME": HOME, "USER": "alice", "SHELL": "/bin/bash", "TERM": "dumb", **env(s)}, CWD, prompt, expect=session.get("exits", (0,)))
+        s.run(command(prompt), {**ALICE, **env(s)}, CWD, prompt, expect=session.get("exits", (0,)))
     return s
 
 
@@ -169,7 +172,8 @@ def installed(name):
     os.makedirs(os.path.dirname(to), exist_ok=True)
     if not os.path.isdir(os.path.join(CACHE, name)):
         sys.exit(f"no {os.path.join(CACHE, name)}: run its install.sh first")
-    subprocess.run(["cp", "-al", os.path.join(CACHE, name), to], check=True)
+    is_near = os.stat(CACHE).st_dev == os.stat(SCRATCH).st_dev
+    subprocess.run(["cp", "-al" if is_near else "-a", os.path.join(CACHE, name), to], check=True)
     return to
 
 

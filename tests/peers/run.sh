@@ -42,6 +42,10 @@ case $part in
   *) "$here/sdk/install.sh" python >/dev/null ;;
 esac
 case $part in
+  agents)
+    "$here/npm_install.sh" "$here/codex" >/dev/null
+    "$here/npm_install.sh" "$here/gemini_cli" >/dev/null
+    ;;
   claude) "$here/npm_install.sh" "$here/claude_code" >/dev/null ;;
   attack | fleet) "$here/kafka/install.sh" ;;
   oidc) "$here/oidc/install.sh" ;;

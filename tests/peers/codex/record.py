@@ -75,20 +75,31 @@ metrics_exporter = {exporter("metrics")}
 {mcp}'''
 
 
-def tool_results(request):
+def result_texts(request):
     for item in request.get("input", []):
         if item.get("type") == "function_call_output":
-            text = item["output"] if isinstance(item["output"], str) else json.dumps(item["output"])
-            # a tool of an MCP server has no exit code, and none of these fails
-            yield item["call_id"], "exited with code" not in text or "exited with code 0" in text
+            yield item["call_id"], item["output"] if isinstance(item["output"], str) else json.dumps(item["output"])
+
+
+def tool_results(request):
+    for call, text in result_texts(request):
+        # a tool of an MCP server has no exit code, and none of these fails
+        yield call, "exited with code" not in text or "exited with code 0" in text
+
+
+def command(prompt, *more):
+    return [CODEX, "exec", "--skip-git-repo-check", *more, prompt]
+
+
+def environment(_model):
+    return {"MOCK_KEY": "sk-dummy-not-a-key", "OTEL_BLRP_SCHEDULE_DELAY": "200", "OTEL_BSP_SCHEDULE_DELAY": "200"}
 
 
 def record(name):
     session = SESSIONS[name]
     s = play("codex", name, session, MODEL,
              lambda s, canaries: {"project/AGENTS.md": canaries.fill("Project memory: {memory}\n"), ".codex/config.toml": config(session, canaries, s.sink_url, s.model_url)},
-             lambda prompt: [CODEX, "exec", "--skip-git-repo-check", prompt],
-             lambda s: {"MOCK_KEY": "sk-dummy-not-a-key", "OTEL_BLRP_SCHEDULE_DELAY": "200", "OTEL_BSP_SCHEDULE_DELAY": "200"})
+             command, lambda s: environment(s.model_url))
     s.keep("http/json" if "protocol" in session else "http/protobuf", {"log_user_prompt": session["log_user_prompt"], "signals": session["signals"]},
            s.outcomes(tool_results), True)
 

@@ -54,20 +54,31 @@ def settings(session, canaries, sink):
     }
 
 
-def tool_results(request):
+def answers(request):
     for content in request.get("contents", []):
         for part in content.get("parts", []):
             if answer := part.get("functionResponse"):
-                text = json.dumps(answer["response"])
-                yield answer.get("id"), "error" not in answer["response"] and "Exit Code: 3" not in text
+                yield answer.get("id"), answer["response"]
+
+
+def tool_results(request):
+    for call, response in answers(request):
+        yield call, "error" not in response and "Exit Code: 3" not in json.dumps(response)
+
+
+def command(prompt, *more):
+    return ["node", GEMINI, "-p", prompt, "--model", MODEL, *(more or ("--approval-mode", "yolo"))]
+
+
+def environment(model):
+    return {"GEMINI_API_KEY": "dummy", "GOOGLE_GEMINI_BASE_URL": model, "GEMINI_SYSTEM_MD": f"{HOME}/system.md", "GEMINI_CLI_TRUST_WORKSPACE": "true"}
 
 
 def record(name):
     session = SESSIONS[name]
     s = play("gemini-cli", name, session, MODEL,
              lambda s, canaries: {**canaries.fill(FILES), ".gemini/settings.json": json.dumps(settings(session, canaries, s.sink_url))},
-             lambda prompt: ["node", GEMINI, "-p", prompt, "--model", MODEL, "--approval-mode", "yolo"],
-             lambda s: {"GEMINI_API_KEY": "dummy", "GOOGLE_GEMINI_BASE_URL": s.model_url, "GEMINI_SYSTEM_MD": f"{HOME}/system.md", "GEMINI_CLI_TRUST_WORKSPACE": "true"})
+             command, lambda s: environment(s.model_url))
     s.keep("http/json", session["telemetry"], s.outcomes(tool_results), True)
 
 

@@ -7,8 +7,7 @@ only spans arrive, the figure must say so (flag `split_unknown`).
 Hooks: the settings printed in docs/how-to/claude-code-hooks.md, with the real client. Each event is one span, in the run of the native
 telemetry, and nothing counts twice; a gateway that is down, hangs or refuses costs the agent no more than the page says.
 
-Budgets: hooks that `tollgate setup --budgets` wrote. A session over its budget is stopped at its tool call with a sentence that the agent reads,
-a command that saves its work runs all the same, the next prompt does not reach the model, and a grant lets the session go on.
+Budgets: stopping.py.
 """
 import collections
 import json
@@ -32,6 +31,7 @@ from harness import (RECORDINGS, REPO, SIGNALS, Gateway, Sink, available, check,
                      recorded, say, tollgate, until, workdir, write_json)
 from leaks import Search  # noqa: E402
 from leak import error_text, in_errors  # noqa: E402
+from stopping import PROMPTS, TOKEN, Client, stopped, with_hooks  # noqa: E402
 
 CLOSE = Decimal("1e-9")
 CALL_RECORDS = ("claude_code.llm_request", "api_request")
@@ -207,7 +207,6 @@ def set_up(work):
 
 # ---- hooks ---------------------------------------------------------------------------------------------------------
 
-TOKEN = "peer-token-0123456789"
 HOOK_URL = "http://127.0.0.1:4319/v1/hooks/claude-code"
 
 
@@ -237,12 +236,7 @@ def hooks(work):
     sink = Sink(os.path.join(folder, "sink"))
     port = free_port()
 
-    def with_hooks(config):
-        auth = {"tokens": {"default": [TOKEN]}}
-        config["receivers"]["claude_code_hooks"] = {"endpoint": f"127.0.0.1:{port}", "auth": auth}
-        config["service"]["pipelines"]["traces"]["receivers"].append("claude_code_hooks")
-
-    gateway = Gateway(folder, outlet(sink), change=with_hooks).start()
+    gateway = Gateway(folder, outlet(sink), change=with_hooks(port)).start()
     url = f"http://127.0.0.1:{port}/v1/hooks/claude-code"
     mock, _, canaries = play_with_hooks("mixed", url, telemetry=f"http://127.0.0.1:{gateway.http}", pace=0.3)
     worked = {call: well for request in mock.requests for call, well in capture.anthropic_results(request)}
@@ -284,88 +278,29 @@ def hooks(work):
 
 # ---- budgets -------------------------------------------------------------------------------------------------------
 
-# The first call costs more than the budget; its tool call is asked about before that is known. Each later one comes after the telemetry.
-SPENDER = {
-    "model": "claude-sonnet-4-5", "env": scenarios.ALL_CONTENT, "hooks": None,
-    "prompts": ["Spend for {prompt} please.", "And go on with {prompt2}."],
-    "lanes": {"main": {"marker": "{prompt}", "steps": [
-        {"tools": [scenarios.bash("echo {toolargs}", "Free")], "usage": scenarios.usage(50_000, 400)},
-        {"tools": [scenarios.bash("echo {deniedargs}", "Too expensive")], "usage": scenarios.usage(100, 40)},
-        {"tools": [scenarios.bash("git commit -q --allow-empty -m 'wip; echo {saved}'", "Save")], "usage": scenarios.usage(100, 40)},
-        {"tools": [scenarios.bash("git status && echo {deniedargs}", "Not only save")], "usage": scenarios.usage(100, 40)},
-        {"say": "Stopped: {completion}.", "usage": scenarios.usage(10, 10)},
-    ]}},
-}
+class ClaudeCode(Client):
+    name, home, cwd, session, spends = "claude-code", record.HOME, record.CWD, capture.session_uuid("claude-code/spender"), scenarios.usage(50_000, 400)
+    settings = {"model": "claude-sonnet-4-5", "env": scenarios.ALL_CONTENT, "prompts": PROMPTS}
 
-
-def results_of(mock):
-    """The text of each tool's result, as the model got it."""
-    blocks = [block for message in mock.requests[-1]["messages"] if isinstance(message["content"], list) for block in message["content"]]
-    return {block["tool_use_id"]: json.dumps(block["content"]) for block in blocks if block.get("type") == "tool_result"}
-
-
-def stopped(work):
-    """A session that spends more than its budget."""
-    folder = os.path.join(work, "stopped")
-    sink, port, canaries = Sink(os.path.join(folder, "sink")), free_port(), scenarios.Canaries("spender")
-
-    def with_budget(config):
-        config["receivers"]["claude_code_hooks"] = {"endpoint": f"127.0.0.1:{port}", "auth": {"tokens": {"default": [TOKEN]}}}
-        config["service"]["pipelines"]["traces"]["receivers"].append("claude_code_hooks")
-        config["processors"]["runs"] = {**(config["processors"].get("runs") or {}), "budgets": {
-            "one-session": {"scope": "session", "amount": "0.10 USD", "action": "deny", "contact": "#platform"}}}
-
-    gateway = Gateway(folder, outlet(sink), change=with_budget).start()
-    repository = ["git", "-C", record.CWD, "-c", "init.defaultBranch=main"]
-
-    def adapt(env):
+    def prepare(self, canaries, telemetry, model):
+        record.prepare("spender", self.settings, canaries, telemetry)
         path = f"{record.HOME}/.claude/settings.json"
         settings = read_json(path)
         settings["permissions"]["allow"].append("Bash(git commit:*)")
         write_json(path, settings)
-        for arguments in (["init", "-q"], ["config", "user.email", "a@example.com"], ["config", "user.name", "A"]):
-            subprocess.run([*repository, *arguments], check=True)
-        for wanted in (": written", ": already set"):
-            code, out, why = tollgate("setup", "claude-code", "--budgets", "--write", "--endpoint", f"http://127.0.0.1:{port}", env=env)
-            check(f"budgets: setup says `{wanted}`", code == 0 and wanted in out, out + why)
-        return {**env, "TOLLGATE_TOKEN": TOKEN}
 
-    endpoint = f"http://127.0.0.1:{gateway.http}"
-    mock, _, _ = play("budgets", "spender", SPENDER, canaries, endpoint, pace=2.5, adapt=adapt, prompts=1)
-    tools = [tool["id"] for row in mock.ledger for tool in row.get("tools", [])]
-    results = results_of(mock)
-    check("budgets: four tool calls", len(tools) == 4 and set(tools) == set(results), f"{tools}, {results}")
-    free, denied, saved, mixed = (results[tool] for tool in tools)
-    check("budgets: the first call runs", canaries["toolargs"] in free, free)
-    for text in (denied, mixed):
-        check("budgets: a call over the budget is stopped, and says why", "This session has used $0.1" in text and "of $0.10 (budget one-session)" in text
-              and "#platform" in text and canaries["deniedargs"] not in text, text)
-    log = subprocess.run([*repository, "log", "--format=%s"], capture_output=True, text=True, check=True).stdout
-    check("budgets: a commit is made all the same", log == f"wip; echo {canaries['saved']}\n", log + saved)
-    # the next prompt, before and after somebody gave more
-    model, session = mock_model.serve(mock), capture.session_uuid("claude-code/spender")
-    env = {**record.environment(SPENDER, endpoint, f"http://127.0.0.1:{model.server_address[1]}"), "TOLLGATE_TOKEN": TOKEN}
-    _, command = list(record.commands("spender", SPENDER, canaries))[1]
+    def environment(self, telemetry, model):
+        return record.environment(self.settings, telemetry, model)
 
-    def next_prompt():
-        calls = len(mock.ledger)
-        done = subprocess.run(command, env=env, cwd=record.CWD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180)
-        return len(mock.ledger) - calls, done.stdout + done.stderr
+    def command(self, canaries, number):
+        return list(record.commands("spender", self.settings, canaries))[number][1]
 
-    calls, text = next_prompt()
-    check("budgets: the next prompt is stopped before the model, and the developer reads why", calls == 0 and "budget one-session" in text, text[-800:])
-    code, out, why = tollgate("budgets", "grant", session, "--scope", "session", "--amount", "5USD", "--for", "1h", "--reason", "peer", "--config", gateway.config_path)
-    check("budgets: more is granted", code == 0, out + why)
-    calls, text = next_prompt()
-    check("budgets: the session goes on", calls > 0 and '"subtype":"success"' in text, text[-800:])
-    threading.Thread(target=model.shutdown).start()
-    until("delivered", gateway.drained, 60)
-    decisions = [item["attributes"] for signal, item in sink.items() if signal == "traces" and item["name"] == "tollgate.budget.decision"]
-    # stops within ten seconds share a record: the last ones may have none yet
-    stops = [1 + int(one.get("tollgate.budget.repeats", 0)) for one in decisions
-             if (one["tollgate.budget.decision"], one.get("tollgate.budget.name")) == ("deny", "one-session")]
-    check("budgets: the stops and the grant are decisions", 1 <= sum(stops) <= 3 and len(decisions) == len(stops) + 1, str(decisions))
-    gateway.ends("budgets")
+    def shell(self, command, why):
+        return scenarios.bash(command, why)
+
+    def results(self, request):
+        blocks = [block for message in request["messages"] if isinstance(message["content"], list) for block in message["content"]]
+        return [(block["tool_use_id"], json.dumps(block["content"])) for block in blocks if block.get("type") == "tool_result"]
 
 
 def bad_gateways():
@@ -393,7 +328,7 @@ def main():
         real(work, name, protocol)
     set_up(work)
     hooks(work)
-    stopped(work)
+    stopped(work, ClaudeCode())
     bad_gateways()
     finish(work)
 
