@@ -20,6 +20,7 @@
 #   crash       SIGKILL under load, 100 cycles per round
 #   faults      five minutes of overload, then full disks and a backlog; once
 #   alerts      the cases of alerts, also those whose rules SigNoz has in another form; once
+#   agents      budgets stop the real Codex and Gemini CLI; once (installs 500 MB)
 #   backends    real back ends, all of them, each asked through its own API; once
 #   sdks        the official SDKs, Go's and Java's too: sending, shutdown, restarts of the gateway; once
 #   fleet       edge, workers and a Kafka cluster of three nodes: 50 SIGKILLs of workers, moves, brokers that die; once
@@ -55,7 +56,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|attack|fleet-sim|alerts|backends|sdks|leak|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|fips|image|advisories|alone|rules|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|attack|fleet-sim|alerts|agents|backends|sdks|leak|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|fips|image|advisories|alone|rules|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -67,7 +68,7 @@ released() {
   cargo build --release --locked --bin tollgate "${features[@]}" >&2
   export TOLLGATE_BIN=$PWD/target/release/tollgate
 }
-case $part in crash | faults | fleet | attack | alerts | backends | sdks | leak | rules | tables | release) released ;; esac
+case $part in crash | faults | fleet | attack | alerts | agents | backends | sdks | leak | rules | tables | release) released ;; esac
 
 # rounds STEP COMMAND…: repeats the command until the time is up. TOLLGATE_SEED continues where the last night stopped;
 # `count` is the number of completed rounds.
@@ -150,7 +151,7 @@ case $part in
     tests/peers/run.sh faults disk flat ;;
   alerts)
     timeout "$((minutes * 60))" tests/peers/run.sh alerts --signoz || { code=$?; echo "nightly: alerts: failed, or out of time ($code)" >&2; exit "$code"; } ;;
-  backends) timeout "$((minutes * 60))" bash tests/peers/run.sh backends ;;
+  agents | backends) timeout "$((minutes * 60))" bash tests/peers/run.sh "$part" ;;
   sdks)
     timeout "$((minutes * 60))" tests/peers/run.sh sdk go java ;;
   leak) rounds 1 tests/peers/run.sh leak ;;

@@ -147,8 +147,8 @@ impl VerificationRun<'_> {
         let keys = self.keys.present.clone().filter(|_| self.vault.has_separate_key_bucket);
         for name in &names {
             let relative = self.vault.relative_name(name).unwrap_or(name);
-            // with one bucket, [`Self::report_unreferenced_keys`] judges all objects below `keys/`; the list of keys may
-            // lack those that a running gateway has written since
+            // with one bucket, [`Self::report_unreferenced_keys`] judges all objects below `keys/`; the list of keys
+            // may lack those that a running gateway has written since
             let is_key = relative.starts_with("keys/") && keys.as_ref().is_none_or(|keys| keys.contains(name));
             let is_judged = (is_payload(name) && !relative.starts_with("keys/"))
                 || JUDGED.iter().any(|folder| relative.starts_with(folder))
