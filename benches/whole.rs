@@ -293,13 +293,13 @@ impl Program {
         let write = |value: Value| std::fs::write(&config, value.to_string()).unwrap();
         let mut command = match self {
             Self::Tollgate { processors, ack, content, sample } => {
-                let mut config = tollgate_config(options, folder, [port, sink], (processors, ack, content));
+                let mut settings = tollgate_config(options, folder, [port, sink], (processors, ack, content));
                 if *sample {
                     let wait = format!("{}s", SAMPLE_WAIT.as_secs());
-                    config["exporters"]["otlp_http"]["sample"] =
+                    settings["exporters"]["otlp_http"]["sample"] =
                         json!({ "keep": ["errors"], "others": 0.1, "wait": wait, "weight": "SampleRate" });
                 }
-                write(config);
+                write(settings);
                 let mut command = Command::new(&options.gateway);
                 command.arg("run").arg("--config").arg(&config);
                 command
