@@ -12,7 +12,8 @@ import mock_model
 from harness import BINARY, Gateway, Sink, check, free_port, outlet, start, tollgate
 from scenarios import Canaries
 
-TOKEN = "peer-token-0123456789"
+# in the form of a JWT, which Gemini CLI takes for a secret whatever the variable is called
+TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJwZWVyIiwiaWF0IjoxfQ.c2lnbmF0dXJlLW9mLXBlZXJz"
 PROMPTS = ("Spend for {prompt} please.", "And go on with {prompt2}.")
 # refusals quote the command: only one that ran has the word in one piece
 COMMANDS = ("echo {toolargs}", "echo not''stopped", "git commit -q --allow-empty -m 'wip; echo {saved}'", "git status && echo not''stopped")
@@ -135,7 +136,7 @@ def stopped(work, client):
     """A session over its budget is stopped, and goes on after a grant."""
     spender = Spender(work, client)
     what, printed = spender.what, spender.first_prompt()
-    session = client.session or re.search(r"session id: (\S+)", printed).group(1)
+    session = client.session or (re.findall(r"session id: (\S+)", printed) or ["none was printed"])[0]
     calls, _, text = spender.prompt(1)
     check(f"{what}: the next prompt is stopped before the model, and the client says so", calls == 0 and client.tells in text, text[-800:])
     code, out, why = tollgate("budgets", "grant", session, "--scope", "session", "--amount", "5USD", "--for", "1h", "--reason", "peer",

@@ -21,6 +21,8 @@ use crate::words::{Action, Measure, Scope, Verdict};
 const MAX_KEYS: usize = 50_000;
 /// Those that end last.
 const MAX_GRANTS: usize = 1000;
+/// Continuing sessions whose earlier sessions are known.
+const MAX_CONTINUING: usize = 10_000;
 /// Periods that a key remembers: a clock that jumps forward and back finds its sums again.
 const MAX_PERIODS: usize = 3;
 /// All of the limit, in hundredths of a percent.
@@ -140,6 +142,8 @@ pub struct Ledger {
     budgets: Vec<BudgetDefinition>,
     entries: BoundedMap<String, KeySums, MAX_KEYS>,
     grants: Vec<Grant>,
+    /// By account and session, the sessions that it continues.
+    continued: BoundedMap<u64, Arc<[String]>, MAX_CONTINUING>,
     /// Since when each budget is added up, unix ns, by digest.
     since: BTreeMap<u64, u64>,
     /// Entries that changed since the thresholds were looked at.
@@ -163,8 +167,8 @@ impl Ledger {
             BudgetDefinition { budget: budget.clone(), digest, last_period: (0, 0) }
         };
         let budgets = budgets.iter().map(define).collect();
-        let (entries, grants, since, changed) = Default::default();
-        Self { budgets, entries, grants, since, changed }
+        let (entries, grants, continued, since, changed) = Default::default();
+        Self { budgets, entries, grants, continued, since, changed }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -193,6 +197,11 @@ impl Ledger {
             });
             self.note_thresholds(index, account, key, (at, owner));
         }
+    }
+
+    /// Notes which sessions a session continues: their grants count for it, as what they used does.
+    pub fn note_continued(&mut self, account: &str, session: &str, earlier: Arc<[String]>) {
+        self.continued.insert_for(account, runs::digest(&[account, session]), earlier, 1);
     }
 
     /// Applies the record of an answer or a grant that was committed at `at`.
@@ -438,9 +447,12 @@ impl Ledger {
         key: &'a str,
         now: u64,
     ) -> impl Iterator<Item = &'a Grant> {
+        let is_session = defined.budget.scope == Scope::Session && !self.grants.is_empty();
+        let earlier = is_session.then(|| self.continued.get(&runs::digest(&[account, key]))).flatten();
         let is_for = move |grant: &&Grant| {
             let is_budget = grant.budget.is_empty() || grant.budget == defined.budget.name;
-            let is_key = grant.scope == defined.budget.scope && grant.key == key && grant.account == account;
+            let is_named = grant.key == key || earlier.is_some_and(|earlier| earlier.contains(&grant.key));
+            let is_key = grant.scope == defined.budget.scope && is_named && grant.account == account;
             is_budget && is_key && grant.until > now
         };
         self.grants.iter().filter(is_for)

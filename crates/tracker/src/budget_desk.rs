@@ -182,7 +182,7 @@ impl RunTracker {
             return BTreeMap::new();
         }
         let account = &*group.account;
-        self.note_sessions(account, runs, now);
+        self.note_sessions(group, runs, now);
         let chains: Vec<(String, BTreeSet<String>)> = {
             let state = self.state.lock();
             let chain = |(session, continued): (&str, &str)| {
@@ -192,40 +192,47 @@ impl RunTracker {
             };
             group.continued_sessions().map(chain).collect()
         };
-        let used = |session: &String| {
-            let digest = digest(&[account, session]);
-            let known = || self.figures.sessions.lock().get(&digest).copied();
-            known().unwrap_or_else(|| {
-                // its group was not resolved since the start, or is gone
-                let key = key_id(account, key_kind::SESSION, "", session);
-                let group = {
-                    let state = self.state.lock();
-                    state.store.find_key(&key).and_then(|(id, _)| state.store.snapshot(id))
-                };
-                let runs = group.map(|group| self.make_run_figures(&group)).unwrap_or_default();
-                self.note_sessions(account, &runs, now);
-                known().unwrap_or_else(|| {
-                    self.figures.sessions.lock().insert_for(account, digest, Usage::default(), 1);
-                    Usage::default()
-                })
-            })
-        };
-        let total = |(session, earlier): (String, BTreeSet<String>)| {
-            (session, earlier.iter().map(used).fold(Usage::default(), Usage::plus))
-        };
-        chains.into_iter().map(total).collect()
+        let mut before = BTreeMap::new();
+        for (session, earlier) in chains {
+            let shown = |id: &String| self.ids.shown_id(account, id).into_owned();
+            let (shown_session, shown_earlier) = (shown(&session), earlier.iter().map(shown).collect());
+            self.state.lock().ledger.note_continued(account, &shown_session, shown_earlier);
+            let used = earlier.iter().map(|earlier| self.usage_of_session(account, earlier, now));
+            before.insert(session, used.fold(Usage::default(), Usage::plus));
+        }
+        before
     }
 
-    /// Remembers what the sessions of these runs used themselves.
-    fn note_sessions(&self, account: &str, runs: &[RunFigures], now: u64) {
-        let mut used: BTreeMap<&str, Usage> = BTreeMap::new();
+    fn usage_of_session(&self, account: &str, session: &str, now: u64) -> Usage {
+        let digest = digest(&[account, session]);
+        let known = || self.figures.sessions.lock().get(&digest).copied();
+        if let Some(usage) = known() {
+            return usage;
+        }
+        // its group was not resolved since the start, or is gone
+        let key = key_id(account, key_kind::SESSION, "", session);
+        let group = {
+            let state = self.state.lock();
+            state.store.find_key(&key).and_then(|(id, _)| state.store.snapshot(id))
+        };
+        match group {
+            Some(group) => self.note_sessions(&group, &self.make_run_figures(&group), now),
+            None => _ = self.figures.sessions.lock().insert_for(account, digest, Usage::default(), 1),
+        }
+        known().unwrap_or_default()
+    }
+
+    /// Remembers what each session of a group used itself.
+    fn note_sessions(&self, group: &ItemGroup, runs: &[RunFigures], now: u64) {
+        let sessions = group.keys.iter().filter(|key| key.kind == key_kind::SESSION);
+        let mut used: BTreeMap<&str, Usage> = sessions.map(|key| (&*key.text, Usage::default())).collect();
         for run in runs {
             let usage = used.entry(&run.session).or_default();
             *usage = usage.plus(run.usage_until(now));
         }
         let mut known = self.figures.sessions.lock();
         for (session, usage) in used {
-            known.insert_for(account, digest(&[account, session]), usage, 1);
+            known.insert_for(&*group.account, digest(&[&group.account, session]), usage, 1);
         }
     }
 

@@ -218,7 +218,9 @@ impl ItemGroup {
         self.update_keys(item, ids, touched, tags);
         self.link_trace_to_session(ids);
         let is_full = self.is_full();
-        if !is_full || self.nodes.get(item.node).is_some() || item.mark != mark::NONE {
+        // a group that is too heavy took no key for the trace, so the item can be no part of a run of its own
+        let has_place = item.trace == 0 || ids.trace != 0;
+        if has_place && (!is_full || self.nodes.get(item.node).is_some() || item.mark != mark::NONE) {
             self.add_item_node(item, ids, denial_source);
         }
         let ItemKeys { trace, session, run } = ids;
@@ -230,7 +232,7 @@ impl ItemGroup {
         let summary = if length == [0; 2] { (0, [0; 2]) } else { (end, length) };
         let event = |kind| MarkedEvent { kind, tenant, feature, model: mark_model, error, summary };
         // runs of which calls are only summed still end
-        let has_room = self.marks.len() < 2 * MAX_ITEMS;
+        let has_room = has_place && self.marks.len() < 2 * MAX_ITEMS;
         if item.mark != mark::NONE && has_room {
             self.add_mark(mark_key(item), place.with(event(item.mark)));
         }
@@ -283,19 +285,24 @@ impl ItemGroup {
         }
         let position = TracePosition { trace, ..TracePosition::default() };
         let is_root = item.node != 0 && item.parent == 0 && item.flags & flag::SPAN != 0;
-        let flags = item.flags & flag::COVERED | if is_root { flag::ENDED } else { 0 };
-        let sums = SummedCalls { position, session, run, flags, start: item.start, end: item.end, detail: sums };
-        self.add_summed(sums, item.call.is_some());
+        let is_outside = item.flags & (flag::OUTSIDE_LOOP | flag::SUB_AGENT) != 0;
+        let flags = item.flags & flag::COVERED
+            | if is_root { flag::ENDED } else { 0 }
+            | if is_outside { flag::OUTSIDE_LOOP } else { 0 };
+        self.add_summed(SummedCalls { position, session, run, flags, start: item.start, end: item.end, detail: sums });
     }
 
-    fn add_summed(&mut self, new: SummedCalls, is_model: bool) {
+    /// Adds calls to those of the same kind. Failed ones are apart, so that the latest call of a run is known.
+    fn add_summed(&mut self, new: SummedCalls) {
         let [trace, session, run] = [new.position.trace, new.session, new.run].map(|key| self.key_text(key));
-        let kind = match is_model {
-            true if new.flags & flag::COVERED != 0 => "covered",
-            true => "model",
-            false => "tool",
+        let kind = match (&new.model, new.failed_calls) {
+            (model, 0) if *model == ModelTotals::default() => "tool",
+            (model, 1..) if model.calls == 0 => "failed",
+            _ if new.flags & flag::COVERED != 0 => "covered",
+            _ => "model",
         };
-        let key = digest(&[kind, trace, session, run, self.name(new.tenant), self.name(new.name)]);
+        let loop_part = if new.flags & flag::OUTSIDE_LOOP != 0 { "outside" } else { "" };
+        let key = digest(&[kind, loop_part, trace, session, run, self.name(new.tenant), self.name(new.name)]);
         self.summed.insert(key, self.completed(self.summed.get(key), new));
     }
 
@@ -379,12 +386,11 @@ impl ItemGroup {
             self.published.insert(record_key, PublicationRecord { fired: old.fired | fired, ..old });
         }
         for (_, sums) in other.summed.into_entries() {
-            let is_model = sums.model != ModelTotals::default() || sums.failed_calls != 0;
-            self.add_summed(renumbered(sums, key, name), is_model);
+            self.add_summed(renumbered(sums, key, name));
         }
         self.set_current(self.current.iter().chain(&*other.current).cloned().collect());
         let moved = other.continued.into_iter().map(|(session, continued)| (key(session), continued));
-        self.continued = std::mem::take(&mut self.continued).into_iter().chain(moved).collect();
+        self.continued = std::mem::take(&mut self.continued).into_iter().chain(moved).take(MAX_CONTINUED).collect();
         self.written = [&*self.written, &*other.written].concat().into();
         self.maybe_written = [&*self.maybe_written, &*other.maybe_written].concat().into();
         self.set_owner(&other.owner, other.received);

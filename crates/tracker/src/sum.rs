@@ -295,7 +295,7 @@ impl LatestCalls {
         run.totals.work.add(&sum.work);
         if sum.model.calls + sum.failed_calls > 0 {
             let latest = self.latest_call.entry(run_index).or_insert((false, 0, true));
-            *latest = (*latest).max((sum.iterations > 0, sum.end, sum.model.calls > 0));
+            *latest = (*latest).max((sum.flags & flag::OUTSIDE_LOOP == 0, sum.end, sum.model.calls > 0));
         }
     }
 

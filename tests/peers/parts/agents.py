@@ -1,6 +1,6 @@
 """Codex and the Gemini CLI, stopped by a budget through their hooks (stopping.py): the real clients without a terminal, against the mock model.
 
-Codex runs a hook of a user only after the user trusted it, and else goes on without a word. An action `ask` stops both clients, since nobody is there.
+Codex runs a hook of a user only after the user trusted it, and else goes on without a message. An action `ask` stops both clients, since nobody is there.
 """
 import json
 import os
@@ -43,8 +43,8 @@ class Codex(Agent):
 
     def allow_hooks(self, spender):
         """As `/hooks` does it, through Codex' app server."""
-        _, _, text = spender.run(codex.command("Say something."))
-        check("codex: a hook that is not trusted is not run, and nothing says so", "hook" not in text, text)
+        calls, code, text = spender.run(codex.command("Say something."))
+        check("codex: a hook that is not trusted is not run, and nothing says so", (calls, code) == (1, 0) and "hook" not in text, text)
         server = start([codex.CODEX, "app-server"], env=spender.env, cwd=self.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                        stderr=subprocess.DEVNULL, text=True)
         guard = threading.Timer(60, server.kill)

@@ -158,6 +158,7 @@ fn a_session_goes_on_beyond_twenty_thousand_items() {
         }
         call
     };
+    let failed_last = |trace: u64, id: u64| merged(call(trace, id, true), &json!({"end": T0 + 9}));
     let play = |items: Vec<Json>| drop(line.play(request::payload(&json!({"items": items}))));
     // the first 20,000 calls are twenty traces
     for trace in 1..=20 {
@@ -166,17 +167,18 @@ fn a_session_goes_on_beyond_twenty_thousand_items() {
     play(vec![call(30, 2, true), call(5, 2000, false), call(31, 3, false)]);
     let checkpoint = line.runs.checkpoint().unwrap();
     assert!(line.runs.restore(&checkpoint));
-    play(vec![call(31, 4, false), call(32, 2, false)]);
+    play(vec![call(31, 4, false), call(32, 2, false), call(33, 2, false), failed_last(33, 3)]);
     let used = |names: Names, trace: Option<u64>| {
         let trace = trace.map(|trace| format!("{trace:032}"));
         let question = Question { account: "default".into(), names, trace, ..Question::default() };
         line.runs.answer(&question).budgets.first().map(|used| used.spent)
     };
     let of_session = Names { session: Some("s".into()), ..Names::default() };
-    assert_eq!([used(of_session, None), used(Names::default(), Some(5))], [Some(20_004); 2], "answered calls");
+    assert_eq!([used(of_session, None), used(Names::default(), Some(5))], [Some(20_005); 2], "answered calls");
     wait(&line.runs, NOW, Duration::from_secs(120));
     let find = |trace: u64| line.runs.find_run_of_account("default", &format!("{trace:032}")).unwrap().view;
     assert_eq!((find(30).state, find(30).totals.failed_calls), (RunState::Failed, 1));
+    assert_eq!((find(33).state, find(33).totals.failed_calls), (RunState::Failed, 1), "its last call failed");
     assert_eq!([5, 20, 31, 32].map(|trace| find(trace).totals.calls()), [1001, 1000, 2, 1]);
     assert_eq!([find(30).session, find(31).session], ["s", "s"]);
     assert_eq!([20, 31, 32].map(|trace| find(trace).state), [RunState::Ended; 3]);

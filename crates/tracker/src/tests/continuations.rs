@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::budgets::{BudgetDesk, Names, Question};
+use ::budgets::{BudgetDesk, BudgetRecord, Measure, Names, Question, RecordKind, Scope};
 use serde_json::{Value as Json, json};
 
 use super::support::*;
@@ -97,17 +97,25 @@ fn a_budget_counts_what_a_session_continues() {
     }
     scene.say("fork", &[1], 6);
     scene.say("new", &[], 7);
-    let used = |scene: &Scene, session: &str| {
+    let of = |scene: &Scene, session: &str| {
         let names = Names { session: Some(session.to_owned()), ..Names::default() };
         let answer = scene.line.runs.answer(&Question { account: "default".into(), names, ..Question::default() });
-        answer.budgets.first().map(|used| used.spent)
+        answer.budgets.into_iter().next().map(|used| [used.spent, used.limit])
     };
+    let used = |scene: &Scene, session: &str| of(scene, session).map(|[spent, _]| spent);
     let sessions = ["a", "b", "c", "fork", "new"];
     assert_eq!(sessions.map(|session| used(&scene, session)), [2, 4, 5, 3, 1].map(Some));
     // for a while what another session adds may not be seen, as figures are kept
     scene.say("a", &[1, 2], 8);
     wait(&scene.line.runs, NOW, Duration::from_secs(60));
     assert_eq!(sessions.map(|session| used(&scene, session)), [3, 5, 6, 4, 1].map(Some));
+    // so is what somebody granted an earlier session
+    let more = (Measure::ModelCalls, 0, 50);
+    let grant = BudgetRecord::new(RecordKind::Grant, "one".into(), Scope::Session, "a".into(), more);
+    let grant = BudgetRecord { until: NOW.0 + 4_000_000_000_000, ..grant };
+    scene.line.runs.state.lock().ledger.apply("default", &grant, NOW.0);
+    let limits = sessions.map(|session| of(&scene, session).map(|[_, limit]| limit));
+    assert_eq!(limits, [150, 150, 150, 150, 100].map(Some));
     let checkpoint = scene.line.runs.checkpoint().unwrap();
     let restored = Scene::with((*scene.line.runs.settings).clone());
     assert!(restored.line.runs.restore(&checkpoint));
