@@ -1,5 +1,5 @@
 //! [`HttpClient`]: pooled HTTP/1.1 and HTTP/2 requests through proxy and TLS, used by every exporter. Building a client
-//! opens and spawns nothing; connections are tasks of [`Spawn`]; a response is read up to a limit. `exporters/` sets
+//! opens and spawns nothing; connections are tasks of `Spawn`; a response is read up to a limit. `exporters/` sets
 //! the time limit of a whole request and interprets responses.
 
 use std::convert::Infallible;
