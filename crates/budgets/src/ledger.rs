@@ -199,7 +199,7 @@ impl Ledger {
         }
     }
 
-    /// Notes which sessions a session continues: their grants count for it, as what they used does.
+    /// Notes which sessions a session continues. What was granted to these raises its limit, too.
     pub fn note_continued(&mut self, account: &str, session: &str, earlier: Arc<[String]>) {
         self.continued.insert_for(account, runs::digest(&[account, session]), earlier, 1);
     }

@@ -211,10 +211,7 @@ impl RunTracker {
         }
         // its group was not resolved since the start, or is gone
         let key = key_id(account, key_kind::SESSION, "", session);
-        let group = {
-            let state = self.state.lock();
-            state.store.find_key(&key).and_then(|(id, _)| state.store.snapshot(id))
-        };
+        let group = self.state.lock().store.groups_of(&[key]).pop();
         match group {
             Some(group) => self.note_sessions(&group, &self.make_run_figures(&group), now),
             None => _ = self.figures.sessions.lock().insert_for(account, digest, Usage::default(), 1),

@@ -292,17 +292,19 @@ impl ItemGroup {
         self.add_summed(SummedCalls { position, session, run, flags, start: item.start, end: item.end, detail: sums });
     }
 
-    /// Adds calls to those of the same kind. Failed ones are apart, so that the latest call of a run is known.
+    /// Adds calls to those that agree in place, names and kind. Failed ones are apart, so that the latest call of a run
+    /// is known; covered ones, so that what plans cover is.
     fn add_summed(&mut self, new: SummedCalls) {
         let [trace, session, run] = [new.position.trace, new.session, new.run].map(|key| self.key_text(key));
         let kind = match (&new.model, new.failed_calls) {
             (model, 0) if *model == ModelTotals::default() => "tool",
             (model, 1..) if model.calls == 0 => "failed",
-            _ if new.flags & flag::COVERED != 0 => "covered",
             _ => "model",
         };
-        let loop_part = if new.flags & flag::OUTSIDE_LOOP != 0 { "outside" } else { "" };
-        let key = digest(&[kind, loop_part, trace, session, run, self.name(new.tenant), self.name(new.name)]);
+        let has = |flag: u32, name| if new.flags & flag != 0 { name } else { "" };
+        let (covered, outside) = (has(flag::COVERED, "covered"), has(flag::OUTSIDE_LOOP, "outside"));
+        let [tenant, name] = [new.tenant, new.name].map(|name| self.name(name));
+        let key = digest(&[kind, covered, outside, trace, session, run, tenant, name]);
         self.summed.insert(key, self.completed(self.summed.get(key), new));
     }
 

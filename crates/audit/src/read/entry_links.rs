@@ -18,7 +18,7 @@ use super::session::SessionEntry;
 /// Most calls with one id, and most agent calls in one trace, that are searched; with more, the link is ambiguous.
 pub(super) const MAX_CANDIDATES: usize = 64;
 
-/// An entry with what it says of a call, from which its parent and its agent follow.
+/// An entry and the call that it reports. The entry's parent and agent are found by the call.
 pub(super) struct EntryNode<'e> {
     /// Start of a span, or time of an event.
     pub(super) at: &'e str,

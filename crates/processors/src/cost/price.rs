@@ -184,7 +184,7 @@ pub fn price_call<'t>(
     Ok(PricedCall { total, parts, rate: row.name(), provider, model, flags, buckets: split.buckets() })
 }
 
-/// Prices what a stored basis is for: a call, or what it costs on top of an earlier record, both from the same table.
+/// Prices a stored basis by this table: a whole call, or only what the call costs above an earlier record of it.
 /// The difference is negative if the earlier record costs more.
 ///
 /// # Errors

@@ -6,11 +6,14 @@ use serde_json::{Value as Json, json};
 
 use super::support::*;
 use crate::Config;
+use crate::group::{ItemGroup, SummedCalls, TracePosition};
+use crate::group_data::CallSums;
+use crate::observation::flag;
 use ::budgets::{BudgetDesk as _, Names, Question};
 use genai::testing::request;
 use pipeline::Processor;
 use runs::testing::runs::{detail, ended};
-use runs::{EndedRuns, RunSource, RunState, RunView};
+use runs::{EndedRuns, ModelTotals, RunSource, RunState, RunView};
 use telemetry::Meter;
 
 fn one_span(trace: u64) -> Json {
@@ -182,4 +185,25 @@ fn a_session_goes_on_beyond_twenty_thousand_items() {
     assert_eq!([5, 20, 31, 32].map(|trace| find(trace).totals.calls()), [1001, 1000, 2, 1]);
     assert_eq!([find(30).session, find(31).session], ["s", "s"]);
     assert_eq!([20, 31, 32].map(|trace| find(trace).state), [RunState::Ended; 3]);
+}
+
+/// Failed calls that were charged are summed apart if a plan covers them, so that no sum is covered by mistake.
+#[test]
+fn what_plans_cover_is_summed_apart() {
+    let failed = |flags: u32| {
+        let model = ModelTotals { atto_usd: 5, ..ModelTotals::default() };
+        let detail = CallSums { failed_calls: 1, model, ..CallSums::default() };
+        let (position, start, end) = (TracePosition::default(), 1, 2);
+        let mut group = ItemGroup::new("default");
+        group.summed.insert(1, SummedCalls { position, session: 0, run: 0, flags, start, end, detail });
+        group
+    };
+    let mut group = ItemGroup::new("default");
+    for flags in [0, flag::COVERED, flag::COVERED] {
+        group.merge(failed(flags));
+    }
+    let mut sums: Vec<_> =
+        group.summed.values().map(|sums| (sums.flags & flag::COVERED, sums.model.atto_usd)).collect();
+    sums.sort_unstable();
+    assert_eq!(sums, [(0, 5), (flag::COVERED, 10)]);
 }
