@@ -113,7 +113,7 @@ impl Entry {
     }
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Case {
     entries: Vec<Entry>,
     /// By trace and span: the parent, and whether a call inside is a separate call.
@@ -203,6 +203,13 @@ impl Case {
             entry.charges.retain(|charge| charge.is_committed || charge.batch != batch || charge.worker != worker);
         }
         self.entries.retain(|entry| entry.is_committed || !entry.pending.is_empty());
+    }
+
+    /// Whether something waits for a commit.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.entries.iter().any(|entry| {
+            !entry.is_committed || !entry.pending.is_empty() || entry.charges.iter().any(|charge| !charge.is_committed)
+        })
     }
 
     /// The part that is committed, for a checkpoint.

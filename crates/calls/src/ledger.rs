@@ -6,7 +6,8 @@
 //! batches. Each has a number, made from its first batch. If several charged one call, the one with the largest number
 //! corrects; if it has not within one to two minutes, another one does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::BuildHasher as _;
 
 use foldhash::fast::RandomState;
@@ -18,13 +19,18 @@ use serde::{Deserialize, Serialize};
 use super::billing::{Billing, CallAccount, CorrectionSink, Verdict};
 use super::case::{BatchEntries, Case, Charge, MAX_RECORDS, TraceSpan, amounts_mut};
 use super::decide::{UnchargedReason, decide};
-use super::money::{Money, listed_savings, set_savings};
+use super::kept_case::{self, KeptCase};
+use super::money::Money;
 use super::record::{CallRecord, SpanLink, traits};
 
 /// Limit on what is remembered: a record counts 1, and so do four other spans of a case.
 const MAX_REMEMBERED: usize = 100_000;
 /// How long a case is kept after its last change, ns.
 const KEEP: u64 = 2 * 3_600_000_000_000;
+/// Maximum number of cases that come to rest in a second without batches.
+const RESTS_PER_SECOND: usize = 1024;
+/// How long a case must not have changed to come to rest, ns: most records of a call come within seconds.
+const REST_AFTER: u64 = 2_000_000_000;
 /// Maximum number of unsettled cases that one batch looks at.
 const MAX_WAITING_CASES: usize = 8;
 /// First byte of a checkpoint.
@@ -62,7 +68,9 @@ pub struct Ledger {
     /// Tells this ledger's charges from those of other workers; 0 before the first batch.
     worker: u64,
     hasher: RandomState,
-    cases: Vec<Option<Case>>,
+    cases: Vec<Option<KeptCase>>,
+    /// Cases in use, each once; the first one is the next that may come to rest.
+    in_use: VecDeque<u32>,
     free: Vec<u32>,
     /// Oldest first, fair to accounts.
     order: BoundedMap<u32, (), MAX_REMEMBERED>,
@@ -93,6 +101,7 @@ impl Default for Ledger {
             worker: 0,
             hasher: RandomState::default(),
             cases: Vec::new(),
+            in_use: VecDeque::new(),
             free: Vec::new(),
             order: BoundedMap::default(),
             keys: HashMap::new(),
@@ -229,6 +238,7 @@ impl Ledger {
             known.cases.extend(flight);
             known.spans.extend(out.spans.iter().map(|link| (link.trace, link.span)));
         }
+        self.put_to_rest(key.arrived, 8 + 2 * records.len());
         verdicts
     }
 
@@ -330,7 +340,7 @@ impl Ledger {
     pub fn has_tokens_in(&self, account: &str, trace: &[u8]) -> bool {
         let Ok(trace) = <[u8; 16]>::try_from(trace) else { return false };
         let number = self.keys.get(&self.key(KeyKind::Trace, &(AccountHash::from(account), trace)));
-        let case = number.and_then(|number| self.cases.get(*number as usize)?.as_ref());
+        let case = number.and_then(|number| self.case(*number));
         let has_tokens = |record: &CallRecord| record.trace == trace && record.units.iter().any(|count| *count > 0);
         case.is_some_and(|case| case.entries().iter().any(|entry| has_tokens(&entry.record)))
     }
@@ -338,7 +348,7 @@ impl Ledger {
     /// Whether the call of this record was charged, or counted as unpriced.
     pub fn is_counted(&self, id: &[u8; 16]) -> bool {
         let number = self.keys.get(&self.key(KeyKind::Record, id));
-        let Some(case) = number.and_then(|number| self.cases.get(*number as usize)?.as_ref()) else { return false };
+        let Some(case) = number.and_then(|number| self.case(*number)) else { return false };
         let Some(own) = case.position(id).and_then(|at| case.entries().get(at)) else { return false };
         // without a decision, because many may ask at once: records of its answer, or of its size
         let is_same = |other: &CallRecord| {
@@ -352,7 +362,7 @@ impl Ledger {
         let cases = &self.cases;
         let mut old = Vec::new();
         self.order.expire(|number, ()| {
-            let touched = cases.get(*number as usize).and_then(Option::as_ref).map_or(0, |case| case.touched);
+            let touched = cases.get(*number as usize).and_then(Option::as_ref).map_or(0, KeptCase::touched);
             let is_old = touched.saturating_add(KEEP) <= now;
             if is_old {
                 old.push(*number);
@@ -360,23 +370,39 @@ impl Ledger {
             is_old
         });
         old.into_iter().for_each(|number| self.drop_case(number));
+        self.put_to_rest(now, RESTS_PER_SECOND);
     }
 
-    /// The committed state, for a checkpoint.
+    /// Puts some cases to rest that did not change for a while.
+    pub(crate) fn put_to_rest(&mut self, now: u64, count: usize) {
+        for _ in 0..count.min(self.in_use.len()) {
+            let Some(number) = self.in_use.pop_front() else { break };
+            let kept = self.cases.get_mut(number as usize).and_then(Option::as_mut);
+            let Some(case @ KeptCase::InUse(_)) = kept else { continue };
+            if case.touched().saturating_add(REST_AFTER) <= now {
+                case.rest();
+            }
+            self.in_use.extend(matches!(case, KeptCase::InUse(_)).then_some(number));
+        }
+    }
+
+    /// Bytes of each case at rest; `None` of one in use.
+    #[cfg(test)]
+    pub(crate) fn case_sizes(&self) -> Vec<Option<usize>> {
+        let kept = self.cases.iter().flatten();
+        let at_rest = |kept: &KeptCase| matches!(kept, KeptCase::AtRest(_)).then(|| kept.stored().map(|it| it.len()));
+        kept.map(|kept| at_rest(kept).flatten()).collect()
+    }
+
+    /// The committed state, for a checkpoint. One case at a time, so that it holds no second copy of the ledger.
     pub fn save(&self, out: &mut Vec<u8>) {
         out.push(SAVED_VERSION);
         out.extend_from_slice(&self.worker.to_le_bytes());
-        for (account, number, ()) in self.order.entries() {
-            let case = self.cases.get(*number as usize).and_then(Option::as_ref).and_then(Case::committed_part);
-            // one at a time, so that a checkpoint holds no second copy of the ledger
-            let account = u64::from_le_bytes(account.to_le_bytes());
-            let encode = |mut case: Case| {
-                let saved = listed_savings(case.amounts_mut());
-                postcard::to_allocvec(&(account, case, saved)).ok()
-            };
-            let saved = case.and_then(encode).unwrap_or_default();
-            out.extend_from_slice(&u32::try_from(saved.len()).unwrap_or(0).to_le_bytes());
-            out.extend_from_slice(&saved);
+        for (number, ()) in self.order.iter() {
+            let case = self.cases.get(*number as usize).and_then(Option::as_ref).and_then(KeptCase::stored);
+            let stored = case.unwrap_or_default();
+            out.extend_from_slice(&u32::try_from(stored.len()).unwrap_or(0).to_le_bytes());
+            out.extend_from_slice(&stored);
         }
     }
 
@@ -394,27 +420,26 @@ impl Ledger {
             if case.is_empty() {
                 continue;
             }
-            let Ok(((account, mut case), saved)) = postcard::take_from_bytes::<(u64, Case)>(case) else {
+            let Some(case) = kept_case::restore(case) else {
                 is_whole = false;
                 break;
             };
-            set_savings(case.amounts_mut(), postcard::from_bytes(saved).unwrap_or_default());
-            let (touched, weight) = (case.touched, case.weight());
-            let number = self.new_case(account.into(), touched);
+            let (account, touched, weight) = (case.account, case.touched, case.weight());
+            let number = self.new_case(account, touched);
             for entry in case.entries() {
-                self.add_keys(&entry.record, number, account.into());
+                self.add_keys(&entry.record, number, account);
             }
             for trace in case.traces() {
-                let key = self.key(KeyKind::Trace, &(AccountHash::from(account), trace));
+                let key = self.key(KeyKind::Trace, &(account, trace));
                 self.keys.entry(key).or_insert(number);
             }
             if let Some(known) = self.case_mut(number) {
                 known.absorb(case);
             }
             if self.owes(number) {
-                self.unsettled.insert((account.into(), number));
+                self.unsettled.insert((account, number));
             }
-            self.place(number, account.into(), weight);
+            self.place(number, account, weight);
         }
         if !is_whole {
             *self = Self { forgotten: self.forgotten, ..Self::default() };
@@ -424,9 +449,9 @@ impl Ledger {
 
     /// Whether a charge of the case needs a correction, by this worker or another one.
     fn owes(&self, number: u32) -> bool {
-        let Some(case) = self.cases.get(number as usize).and_then(Option::as_ref) else { return false };
-        let decision = decide(case);
-        let accounts = CallAccount::of_case(case, &decision);
+        let Some(case) = self.case(number) else { return false };
+        let decision = decide(&case);
+        let accounts = CallAccount::of_case(&case, &decision);
         decision.calls.iter().zip(&accounts).any(|(call, account)| call.due.is_some_and(|due| due != account.paid))
     }
 
@@ -460,18 +485,14 @@ impl Ledger {
             if let Some([_, other]) = self.size_keys(record, batch.account) {
                 let case = self.keys.get(&other).copied();
                 let is_beside = |case: &u32| {
-                    let known = self.cases.get(*case as usize).and_then(Option::as_ref);
+                    let known = self.case(*case);
                     known.is_some_and(|known| known.entries().iter().any(|entry| record.is_beside(&entry.record)))
                 };
                 case.filter(is_beside).into_iter().for_each(|_| _ = look(other));
             }
         }
-        let is_full = |number: &u32| {
-            let case = self.cases.get(*number as usize).and_then(Option::as_ref);
-            case.is_none_or(|case| case.entries().len() >= MAX_RECORDS)
-        };
         if own.is_none() {
-            found.retain(|number| !is_full(number));
+            found.retain(|number| self.records(*number) < MAX_RECORDS);
         }
         let case = match *found.as_slice() {
             [] => {
@@ -540,19 +561,19 @@ impl Ledger {
 
     fn new_case(&mut self, account: AccountHash, now: u64) -> u32 {
         let number = self.free.pop().unwrap_or(u32::try_from(self.cases.len()).unwrap_or(u32::MAX));
-        let mut case = Case::default();
+        let mut case = Box::<Case>::default();
         (case.account, case.touched) = (account, now);
         match self.cases.get_mut(number as usize) {
-            Some(slot) => *slot = Some(case),
-            None => self.cases.push(Some(case)),
+            Some(slot) => *slot = Some(KeptCase::InUse(case)),
+            None => self.cases.push(Some(KeptCase::InUse(case))),
         }
+        self.in_use.push_back(number);
         number
     }
 
     /// Merges cases into that of the record's trace, else the largest one, as far as there is room in it.
     fn merge(&mut self, found: &[u32], of_trace: Option<u32>) -> u32 {
-        let size =
-            |number: u32| self.cases.get(number as usize).and_then(Option::as_ref).map_or(0, |c| c.entries().len());
+        let size = |number: u32| self.records(number);
         let largest = found.iter().copied().max_by_key(|number| (size(*number), std::cmp::Reverse(*number)));
         let target = of_trace.filter(|case| found.contains(case)).or(largest).unwrap_or(0);
         let mut total = size(target);
@@ -566,7 +587,8 @@ impl Ledger {
             })
             .collect();
         for number in others {
-            let Some(case) = self.cases.get_mut(number as usize).and_then(Option::take) else { continue };
+            let taken = self.cases.get_mut(number as usize).and_then(Option::take);
+            let Some(case) = taken.and_then(KeptCase::into_case) else { continue };
             for key in &case.keys {
                 // a newer case may stand for it by now
                 self.keys.entry(*key).and_modify(|known| *known = if *known == number { target } else { *known });
@@ -581,8 +603,20 @@ impl Ledger {
         target
     }
 
+    fn case(&self, number: u32) -> Option<Cow<'_, Case>> {
+        self.cases.get(number as usize)?.as_ref()?.case()
+    }
+
+    /// The case, in use from now on.
     fn case_mut(&mut self, number: u32) -> Option<&mut Case> {
-        self.cases.get_mut(number as usize)?.as_mut()
+        let case = self.cases.get_mut(number as usize)?.as_mut()?;
+        self.in_use.extend(matches!(case, KeptCase::AtRest(_)).then_some(number));
+        case.in_use()
+    }
+
+    /// Number of a case's records.
+    fn records(&self, number: u32) -> usize {
+        self.cases.get(number as usize).and_then(Option::as_ref).map_or(0, KeptCase::records)
     }
 
     /// Records that a case changed, and drops the oldest ones of the largest account if there are too many.
@@ -594,14 +628,14 @@ impl Ledger {
 
     fn drop_case(&mut self, number: u32) {
         let Some(case) = self.cases.get_mut(number as usize).and_then(Option::take) else { return };
-        for key in &case.keys {
+        for key in case.keys() {
             if self.keys.get(key) == Some(&number) {
                 self.keys.remove(key);
             }
         }
-        self.forgotten += case.entries().len() as u64;
+        self.forgotten += case.records() as u64;
         self.free.push(number);
-        self.unsettled.remove(&(case.account, number));
+        self.unsettled.remove(&(case.account(), number));
     }
 }
 

@@ -11,6 +11,7 @@ mod billing;
 mod case;
 mod counts;
 mod decide;
+mod kept_case;
 mod ledger;
 mod money;
 mod record;
