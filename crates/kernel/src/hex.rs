@@ -11,8 +11,13 @@ pub fn encode(bytes: &[u8]) -> String {
 
 /// Appends the lower-case digits of `bytes`.
 pub fn push(out: &mut String, bytes: &[u8]) {
-    let digit = |value: u8| char::from(DIGITS.get(usize::from(value)).copied().unwrap_or(b'0'));
-    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or(b'0');
+    for chunk in bytes.chunks(32) {
+        let mut digits = [0; 64];
+        let pairs = digits.as_chunks_mut::<2>().0;
+        pairs.iter_mut().zip(chunk).for_each(|(pair, byte)| *pair = [digit(byte >> 4), digit(byte & 15)]);
+        out.push_str(digits.get(..2 * chunk.len()).and_then(|digits| str::from_utf8(digits).ok()).unwrap_or_default());
+    }
 }
 
 /// The bytes of hexadecimal digits; `None` if there is anything else, or half a byte.

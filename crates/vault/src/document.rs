@@ -214,6 +214,11 @@ impl<'p> ItemContent<'p> {
         self.tool_bytes.map(|bytes| (bytes > 0).then_some(bytes))
     }
 
+    /// Whether a part is context that a later item may begin with.
+    pub fn is_context(&self) -> bool {
+        self.fingerprints.iter().any(|fingerprint| fingerprint.is_context)
+    }
+
     /// Whether no piece was added.
     pub fn is_empty(&self) -> bool {
         self.json.is_empty()

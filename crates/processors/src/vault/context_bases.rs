@@ -134,6 +134,9 @@ impl BaseLookup {
     /// Plans how to store the content of item number `position`: in full, or relative to the base that saves most.
     pub(super) fn plan_content(&mut self, content: &mut ItemContent<'_>, position: u32) -> DeltaPlan {
         let (mut plan, mut base_index) = (DeltaPlan::whole(content.fingerprints.len()), None);
+        if !content.is_context() {
+            return plan;
+        }
         for (index, base) in self.candidates.iter().enumerate().rev() {
             let candidate = DeltaPlan::relative_to(&content.fingerprints, base);
             if candidate.saved > plan.saved {
@@ -152,9 +155,6 @@ impl BaseLookup {
             &plan,
             base.as_deref(),
         ));
-        if !context.is_context() {
-            return plan;
-        }
         let base = base.map(|base| (Arc::clone(base.location().0), base.location().1));
         match base_index.and_then(|index| self.candidates.get_mut(index)) {
             Some(continued) => *continued = Arc::clone(&context),

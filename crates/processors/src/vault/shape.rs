@@ -5,7 +5,7 @@
 //! parsing allocates nothing per text. Bytes for token estimates (`input_shares`) are summed up on the way.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -69,13 +69,21 @@ impl MessageShape {
         message
     }
 
-    fn render(&self) -> String {
-        let role = self.role.map(|role| format!("\"role\":\"{role}\",")).unwrap_or_default();
-        let piece = |piece: &ShapePiece| format!("{{\"type\":\"{}\",\"bytes\":{}}}", piece.kind, piece.bytes);
-        let parts = self.parts.iter().map(piece).collect::<Vec<_>>().join(",");
-        let more = Some(self.omitted_parts).filter(|more| *more > 0);
-        let more = more.map(|more| format!(",\"more\":{more}")).unwrap_or_default();
-        format!("{{{role}\"parts\":[{parts}]{more}}}")
+    fn render(&self, out: &mut String) -> fmt::Result {
+        out.push('{');
+        if let Some(role) = self.role {
+            write!(out, "\"role\":\"{role}\",")?;
+        }
+        out.push_str("\"parts\":[");
+        for (index, ShapePiece { kind, bytes }) in self.parts.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(out, "{comma}{{\"type\":\"{kind}\",\"bytes\":{bytes}}}")?;
+        }
+        out.push(']');
+        if self.omitted_parts > 0 {
+            write!(out, ",\"more\":{}", self.omitted_parts)?;
+        }
+        out.write_char('}')
     }
 }
 
@@ -178,13 +186,27 @@ impl ContentShape {
 
     /// The attribute's value: JSON.
     pub(super) fn render(&self) -> String {
-        let render_part = |(part, messages): &(ContentPart, MessageShapes)| {
-            let earlier = Some(messages.earlier_count).filter(|count| *count > 0);
-            let earlier = earlier.map(|count| format!("{{\"earlier\":{count}}}"));
-            let messages = earlier.into_iter().chain(messages.newest.iter().map(MessageShape::render));
-            format!("\"{}\":[{}]", part.as_str(), messages.collect::<Vec<_>>().join(","))
-        };
-        format!("{{{}}}", self.parts.iter().map(render_part).collect::<Vec<_>>().join(","))
+        let mut out = String::with_capacity(256);
+        // writing to a text never fails
+        let _ = self.render_parts(&mut out);
+        out
+    }
+
+    fn render_parts(&self, out: &mut String) -> fmt::Result {
+        out.push('{');
+        for (index, (part, messages)) in self.parts.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(out, "{comma}\"{}\":[", part.as_str())?;
+            if messages.earlier_count > 0 {
+                write!(out, "{{\"earlier\":{}}}", messages.earlier_count)?;
+            }
+            for (index, message) in messages.newest.iter().enumerate() {
+                out.push_str(if index > 0 || messages.earlier_count > 0 { "," } else { "" });
+                message.render(out)?;
+            }
+            out.push(']');
+        }
+        out.write_char('}')
     }
 }
 
@@ -196,8 +218,11 @@ struct ArrayElement(MessageShape);
 struct ContentPieces(Vec<ShapePiece>);
 /// Size of all texts in a value, bytes.
 struct TextBytes(u64);
-/// One element of a document's array: a message, or a list of messages.
-struct ListEntry(MessageShapes);
+/// One element of a document's array.
+enum ListEntry {
+    Message(MessageShape),
+    Messages(MessageShapes),
+}
 /// What a word means as a role, as a `type` and as an event's name: listed words, never the text itself.
 struct KnownWord {
     role: &'static str,
@@ -247,28 +272,23 @@ macro_rules! deserialize_with {
     };
 }
 
-/// Implements `Deserialize` for messages: an array of them or of lists of them, one message, or a text.
-macro_rules! deserialize_messages {
-    ($type:ident: $empty:expr) => {
-        deserialize_with!($type: $type($empty);
-            |text| $type(MessageShapes::from_message(MessageShape::from_piece("text", text.len() as u64)));
-            |seq| {
-                let mut messages = MessageShapes::default();
-                while let Some(ListEntry(entry)) = seq.next_element()? {
-                    messages.extend(entry);
-                }
-                Ok($type(messages))
-            };
-            |map| {
-                let (message, wrapped) = read_message(&mut map)?;
-                Ok($type(wrapped.unwrap_or_else(|| MessageShapes::from_message(message))))
-            }
-        );
-    };
-}
+deserialize_with!(DocumentMessages: DocumentMessages(MessageShapes::default());
+    |text| DocumentMessages(MessageShapes::from_message(MessageShape::from_piece("text", text.len() as u64)));
+    |seq| read_messages(&mut seq).map(DocumentMessages);
+    |map| {
+        let (message, wrapped) = read_message(&mut map)?;
+        Ok(DocumentMessages(wrapped.unwrap_or_else(|| MessageShapes::from_message(message))))
+    }
+);
 
-deserialize_messages!(DocumentMessages: MessageShapes::default());
-deserialize_messages!(ListEntry: MessageShapes::from_message(MessageShape::from_piece("json", 0)));
+deserialize_with!(ListEntry: ListEntry::Message(MessageShape::from_piece("json", 0));
+    |text| ListEntry::Message(MessageShape::from_piece("text", text.len() as u64));
+    |seq| read_messages(&mut seq).map(ListEntry::Messages);
+    |map| {
+        let (message, wrapped) = read_message(&mut map)?;
+        Ok(wrapped.map_or(ListEntry::Message(message), ListEntry::Messages))
+    }
+);
 
 deserialize_with!(ArrayElement: ArrayElement(MessageShape::from_piece("json", 0));
     |text| ArrayElement(MessageShape::from_piece("text", text.len() as u64));
@@ -346,13 +366,25 @@ enum ShapeKey {
     Other,
 }
 
+/// Reads an array of messages, or of lists of them.
+fn read_messages<'de, A: SeqAccess<'de>>(seq: &mut A) -> Result<MessageShapes, A::Error> {
+    let mut messages = MessageShapes::default();
+    while let Some(entry) = seq.next_element()? {
+        match entry {
+            ListEntry::Message(message) => messages.push(message),
+            ListEntry::Messages(inner) => messages.extend(inner),
+        }
+    }
+    Ok(messages)
+}
+
 /// Reads one map: a message, a part, or the request around messages. Returns it as a message, and the messages that it
 /// wraps.
 fn read_message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(MessageShape, Option<MessageShapes>), A::Error> {
     let (mut role, mut kind, mut other_bytes, mut wrapped) = (None, None, 0, None::<MessageShapes>);
     let (mut system_bytes, mut tool_bytes, mut is_answer) = (0, 0, false);
     let (mut inner_message, mut part_kind, mut part_bytes) = (None::<MessageShape>, None, 0);
-    let mut pieces: Vec<ShapePiece> = Vec::new();
+    let mut message = MessageShape::default();
     while let Some(key) = map.next_key()? {
         match key {
             ShapeKey::Role => role = Some(map.next_value::<KnownWord>()?.role),
@@ -373,10 +405,10 @@ fn read_message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(MessageShape, Op
                 part_bytes += map.next_value::<TextBytes>()?.0;
             }
             ShapeKey::EventName => is_answer = map.next_value::<KnownWord>()?.is_answer,
-            ShapeKey::Content => pieces.extend(map.next_value::<ContentPieces>()?.0),
+            ShapeKey::Content => map.next_value::<ContentPieces>()?.0.into_iter().for_each(|piece| message.add(piece)),
             ShapeKey::ToolCalls => {
                 let calls = map.next_value::<ContentPieces>()?.0;
-                pieces.extend(calls.into_iter().map(|piece| ShapePiece { kind: "tool_call", ..piece }));
+                calls.into_iter().for_each(|piece| message.add(ShapePiece { kind: "tool_call", ..piece }));
             }
             ShapeKey::Messages => wrapped = Some(map.next_value::<DocumentMessages>()?.0),
             ShapeKey::System => system_bytes += map.next_value::<TextBytes>()?.0,
@@ -392,18 +424,16 @@ fn read_message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(MessageShape, Op
         return Ok((MessageShape { is_answer, ..inner }, wrapped));
     }
     match part_kind {
-        Some(key_kind) if kind.is_none() => pieces.push(ShapePiece { kind: key_kind, bytes: part_bytes }),
+        Some(key_kind) if kind.is_none() => message.add(ShapePiece { kind: key_kind, bytes: part_bytes }),
         _ => other_bytes += part_bytes,
     }
     other_bytes += system_bytes + tool_bytes;
-    let mut message = MessageShape { role, is_answer, ..MessageShape::default() };
     if let (Some(kind), None) = (kind, role) {
         // A lone part: all bytes in the map belong to it.
-        let piece_bytes: u64 = pieces.iter().map(|piece| piece.bytes).sum();
-        message.add(ShapePiece { kind, bytes: other_bytes + piece_bytes });
-        return Ok((message, wrapped));
+        let bytes = other_bytes + message.text_bytes + message.result_bytes;
+        return Ok((MessageShape { is_answer, ..MessageShape::from_piece(kind, bytes) }, wrapped));
     }
-    pieces.into_iter().for_each(|piece| message.add(piece));
+    (message.role, message.is_answer) = (role, is_answer);
     if other_bytes > 0 || message.parts.is_empty() {
         message.add(ShapePiece { kind: "json", bytes: other_bytes });
     }

@@ -26,7 +26,7 @@ pub(super) struct ValueChunk {
 #[derive(Clone, Default)]
 pub struct ContentFingerprint {
     /// Whether the piece is part of the model's input.
-    pub(super) is_context: bool,
+    pub(crate) is_context: bool,
     /// Whether the piece is system instructions or tool definitions.
     pub(super) is_fixed: bool,
     /// Hash of part, place, key and event.

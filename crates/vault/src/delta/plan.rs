@@ -218,11 +218,6 @@ impl ItemFingerprints {
         (&self.fragment, self.item)
     }
 
-    /// Whether the item has content that a later context may begin with.
-    pub fn is_context(&self) -> bool {
-        self.pieces.iter().any(|known| known.fingerprint.is_context)
-    }
-
     /// Bytes used in memory.
     pub fn size(&self) -> usize {
         let sources = self.pieces.len() * (size_of::<KnownPiece>() - size_of::<ContentFingerprint>());
