@@ -317,8 +317,7 @@ const fn word_hash(word: &str) -> u64 {
 }
 
 const fn add_letter(hash: u64, letter: u8) -> u64 {
-    let hash = (hash ^ letter as u64).wrapping_mul(0x0100_0000_01b3);
-    if hash == 0 { 1 } else { hash }
+    (hash ^ letter as u64).wrapping_mul(0x0100_0000_01b3)
 }
 
 const ROLE: u64 = word_hash("role");

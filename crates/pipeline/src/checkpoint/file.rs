@@ -3,6 +3,7 @@
 //! authenticated with the snapshot.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use bytes::Bytes;
 
 use crate::effects::ProcessorSnapshot;
 use crate::spool::SpoolKey;
@@ -31,8 +32,9 @@ pub(super) fn seal(
     Some(out)
 }
 
-pub(super) fn open(keys: &[SpoolKey], sealed: &[u8]) -> Option<ProcessorSnapshot> {
-    let (head, body) = sealed.split_at_checked(HEAD_BYTES)?;
+/// Opens a file in place. `None`: it is damaged, or none of the keys sealed it.
+pub(super) fn open(keys: &[SpoolKey], mut sealed: Vec<u8>) -> Option<ProcessorSnapshot> {
+    let (head, body) = sealed.split_at_mut_checked(HEAD_BYTES)?;
     let (magic, rest) = head.split_first_chunk::<8>()?;
     let (key_id, salt) = rest.split_first_chunk::<KEY_ID_BYTES>()?;
     let salt = <&[u8; SALT_BYTES]>::try_from(salt).ok()?;
@@ -40,8 +42,8 @@ pub(super) fn open(keys: &[SpoolKey], sealed: &[u8]) -> Option<ProcessorSnapshot
         return None;
     }
     let key = keys.iter().find(|key| key.id().as_bytes() == key_id)?;
-    let mut body = body.to_vec();
-    ProcessorSnapshot::decode(derive_cipher(key, salt)?.open_in_place(nonce(), Aad::from(head), &mut body).ok()?)
+    let length = derive_cipher(key, salt)?.open_in_place(nonce(), Aad::from(&*head), body).ok()?.len();
+    ProcessorSnapshot::decode(&Bytes::from(sealed).slice(HEAD_BYTES..HEAD_BYTES + length))
 }
 
 /// Whether the file names `key` as the one that sealed it.

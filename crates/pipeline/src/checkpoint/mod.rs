@@ -268,8 +268,9 @@ impl CheckpointStore {
             // After a crash between the two renames of `replace_file` there is only the draft, which was synced before.
             Ok(None) => {
                 let draft = self.read_file(DRAFT_FILE).ok().flatten().unwrap_or_default();
-                let snapshot = file::open(&self.keys, &draft);
-                return Ok(StoredCheckpoint { snapshot, bytes: draft.len() as u64, ..StoredCheckpoint::default() });
+                let bytes = draft.len() as u64;
+                let snapshot = file::open(&self.keys, draft);
+                return Ok(StoredCheckpoint { snapshot, bytes, ..StoredCheckpoint::default() });
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Vec::new(),
             Err(error) => {
@@ -279,7 +280,9 @@ impl CheckpointStore {
                 return Err(SpoolReadError::Io(io::Error::new(error.kind(), text)));
             }
         };
-        let snapshot = file::open(&self.keys, &sealed);
+        let has_present_key = self.keys.first().is_some_and(|key| file::names_key(key, &sealed));
+        let bytes = sealed.len() as u64;
+        let snapshot = file::open(&self.keys, sealed);
         if snapshot.is_none() {
             tracing::error!(
                 "the checkpoint is damaged, was written by a newer tollgate, or its key is missing, so counts may be too low; it will be renamed to `{UNREADABLE_FILE}` before the next checkpoint is written"
@@ -287,8 +290,7 @@ impl CheckpointStore {
             self.read_failures.increment(1);
             self.unreadable.store(true, Ordering::SeqCst);
         }
-        let has_present_key = self.keys.first().is_some_and(|key| file::names_key(key, &sealed));
-        Ok(StoredCheckpoint { snapshot, bytes: sealed.len() as u64, has_present_key })
+        Ok(StoredCheckpoint { snapshot, bytes, has_present_key })
     }
 
     fn read_file(&self, name: &str) -> io::Result<Option<Vec<u8>>> {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use kernel::clock::UnixNanos;
@@ -71,12 +72,12 @@ pub struct ProcessorSnapshot {
     /// The last effects record that is part of the state. `None`: nothing was applied yet.
     pub applied: Option<RecordSeq>,
     /// State by processor id, in the processor's own encoding.
-    pub states: Vec<(Arc<str>, Vec<u8>)>,
+    pub states: Vec<(Arc<str>, Bytes)>,
 }
 
 impl ProcessorSnapshot {
     /// Reads what [`Applier::save`] appended. `None`: it is damaged.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &Bytes) -> Option<Self> {
         let (&has_applied, rest) = bytes.split_first()?;
         let (seq, mut rest) = rest.split_first_chunk::<8>()?;
         let applied = (has_applied == 1).then_some(RecordSeq(u64::from_le_bytes(*seq)));
@@ -84,7 +85,7 @@ impl ProcessorSnapshot {
         while !rest.is_empty() {
             let (id, after) = take_bytes(rest)?;
             let (state, after) = take_bytes(after)?;
-            states.push((std::str::from_utf8(id).ok()?.into(), state.to_vec()));
+            states.push((std::str::from_utf8(id).ok()?.into(), bytes.slice_ref(state)));
             rest = after;
         }
         Some(Self { applied, states })
