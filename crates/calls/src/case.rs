@@ -1,7 +1,6 @@
 //! [`Case`]: records that may report one call, their charges, and the spans between them.
 
 use foldhash::HashMap;
-use kernel::bounded_map::AccountHash;
 use serde::{Deserialize, Serialize};
 
 use super::money::Money;
@@ -118,11 +117,6 @@ pub(crate) struct Case {
     entries: Vec<Entry>,
     /// By trace and span: the parent, and whether a call inside is a separate call.
     nodes: HashMap<TraceSpan, ([u8; 8], bool)>,
-    /// The keys under which the ledger finds the case.
-    #[serde(skip)]
-    pub(crate) keys: Vec<u64>,
-    #[serde(skip)]
-    pub(crate) account: AccountHash,
     /// It continues a full case of the same trace, so some calls below its totals are not in it.
     pub(crate) is_partial: bool,
     /// When it last changed, Unix ns.
@@ -191,7 +185,6 @@ impl Case {
     pub(crate) fn absorb(&mut self, other: Self) {
         self.entries.extend(other.entries);
         self.nodes.extend(other.nodes);
-        self.keys.extend(other.keys);
         self.touched = self.touched.max(other.touched);
         self.is_partial |= other.is_partial;
     }
@@ -226,8 +219,6 @@ impl Case {
         (!entries.is_empty() || !self.nodes.is_empty()).then(|| Self {
             entries,
             nodes: self.nodes.clone(),
-            keys: Vec::new(),
-            account: self.account,
             is_partial: self.is_partial,
             touched: self.touched,
         })

@@ -9,117 +9,88 @@ use super::case::Case;
 use super::money::{listed_savings, set_savings};
 
 /// See the module.
-pub(crate) enum KeptCase {
+pub(crate) struct KeptCase {
+    pub(crate) account: AccountHash,
+    /// The keys under which the ledger finds the case.
+    pub(crate) keys: Vec<u64>,
+    form: CaseForm,
+}
+
+enum CaseForm {
     InUse(Box<Case>),
     /// Nothing in it waits for a commit.
-    AtRest(CaseAtRest),
-}
-
-/// A case, and what is needed without reading it.
-pub(crate) struct CaseAtRest {
-    stored: Box<[u8]>,
-    keys: Box<[u64]>,
-    account: AccountHash,
-    records: u32,
-    touched: u64,
-}
-
-/// The case in the form of a checkpoint.
-fn store(case: &mut Case) -> Option<Vec<u8>> {
-    let account = u64::from_le_bytes(case.account.to_le_bytes());
-    let saved = listed_savings(case.amounts_mut());
-    postcard::to_allocvec(&(account, &*case, saved)).ok()
-}
-
-/// Reads a case from the form of a checkpoint.
-pub(crate) fn restore(stored: &[u8]) -> Option<Case> {
-    let ((account, mut case), saved) = postcard::take_from_bytes::<(u64, Case)>(stored).ok()?;
-    set_savings(case.amounts_mut(), postcard::from_bytes(saved).unwrap_or_default());
-    case.account = account.into();
-    Some(case)
+    AtRest {
+        stored: Box<[u8]>,
+        records: usize,
+    },
 }
 
 impl KeptCase {
-    pub(crate) fn case(&self) -> Option<Cow<'_, Case>> {
-        match self {
-            Self::InUse(case) => Some(Cow::Borrowed(case)),
-            Self::AtRest(rest) => rest.open().map(Cow::Owned),
-        }
+    pub(crate) fn new(account: AccountHash, touched: u64) -> Self {
+        let mut case = Box::<Case>::default();
+        case.touched = touched;
+        Self { account, keys: Vec::new(), form: CaseForm::InUse(case) }
     }
 
-    pub(crate) fn into_case(self) -> Option<Case> {
-        match self {
-            Self::InUse(case) => Some(*case),
-            Self::AtRest(rest) => rest.open(),
-        }
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(self.form, CaseForm::InUse(_))
     }
 
-    pub(crate) fn touched(&self) -> u64 {
-        match self {
-            Self::InUse(case) => case.touched,
-            Self::AtRest(rest) => rest.touched,
+    pub(crate) fn case(&self) -> Cow<'_, Case> {
+        match &self.form {
+            CaseForm::InUse(case) => Cow::Borrowed(case),
+            CaseForm::AtRest { stored, .. } => Cow::Owned(restore(stored).unwrap_or_default().1),
         }
     }
 
     /// Number of records.
     pub(crate) fn records(&self) -> usize {
-        match self {
-            Self::InUse(case) => case.entries().len(),
-            Self::AtRest(rest) => rest.records as usize,
-        }
-    }
-
-    pub(crate) fn account(&self) -> AccountHash {
-        match self {
-            Self::InUse(case) => case.account,
-            Self::AtRest(rest) => rest.account,
-        }
-    }
-
-    /// The keys under which the ledger finds the case.
-    pub(crate) fn keys(&self) -> &[u64] {
-        match self {
-            Self::InUse(case) => &case.keys,
-            Self::AtRest(rest) => &rest.keys,
+        match &self.form {
+            CaseForm::InUse(case) => case.entries().len(),
+            CaseForm::AtRest { records, .. } => *records,
         }
     }
 
     /// The committed part in the form of a checkpoint.
     pub(crate) fn stored(&self) -> Option<Cow<'_, [u8]>> {
-        match self {
-            Self::InUse(case) => case.committed_part().and_then(|mut part| store(&mut part)).map(Cow::Owned),
-            Self::AtRest(rest) => Some(Cow::Borrowed(&rest.stored)),
+        match &self.form {
+            CaseForm::InUse(case) => Some(Cow::Owned(store(self.account, &mut case.committed_part()?)?)),
+            CaseForm::AtRest { stored, .. } => Some(Cow::Borrowed(stored)),
         }
     }
 
-    /// Puts a case in use to rest, unless something in it waits for a commit.
+    /// Puts the case to rest, unless something in it waits for a commit.
     pub(crate) fn rest(&mut self) {
-        if let Self::InUse(case) = self
+        if let CaseForm::InUse(case) = &mut self.form
             && !case.has_pending()
-            && let Some(stored) = store(case)
+            && let Some(stored) = store(self.account, case)
         {
-            let (keys, records) = (std::mem::take(&mut case.keys).into(), case.entries().len() as u32);
-            let (account, touched) = (case.account, case.touched);
-            *self = Self::AtRest(CaseAtRest { stored: stored.into(), keys, account, records, touched });
+            self.form = CaseForm::AtRest { stored: stored.into(), records: case.entries().len() };
+            self.keys.shrink_to_fit();
         }
     }
 
     /// The case, in use from now on.
     pub(crate) fn in_use(&mut self) -> Option<&mut Case> {
-        if let Self::AtRest(rest) = self {
-            *self = Self::InUse(Box::new(rest.open()?));
+        if let Cow::Owned(case) = self.case() {
+            self.form = CaseForm::InUse(Box::new(case));
         }
-        match self {
-            Self::InUse(case) => Some(case),
-            Self::AtRest(_) => None,
+        match &mut self.form {
+            CaseForm::InUse(case) => Some(case),
+            CaseForm::AtRest { .. } => None,
         }
     }
 }
 
-impl CaseAtRest {
-    fn open(&self) -> Option<Case> {
-        let mut case = restore(&self.stored)?;
-        case.keys = self.keys.to_vec();
-        Some(case)
-    }
+/// The case in the form of a checkpoint.
+fn store(account: AccountHash, case: &mut Case) -> Option<Vec<u8>> {
+    let saved = listed_savings(case.amounts_mut());
+    postcard::to_allocvec(&(u64::from_le_bytes(account.to_le_bytes()), &*case, saved)).ok()
+}
+
+/// Reads a case from the form of a checkpoint.
+pub(crate) fn restore(stored: &[u8]) -> Option<(AccountHash, Case)> {
+    let ((account, mut case), saved) = postcard::take_from_bytes::<(u64, Case)>(stored).ok()?;
+    set_savings(case.amounts_mut(), postcard::from_bytes(saved).unwrap_or_default());
+    Some((account.into(), case))
 }

@@ -216,7 +216,7 @@ impl Ledger {
             if is_changed {
                 known.touched = known.touched.max(key.arrived);
             }
-            flight.extend(known.keys.first());
+            flight.extend(self.kept(case).and_then(|kept| kept.keys.first()));
             match is_settled {
                 true => self.unsettled.remove(&(key.account, case)),
                 false => self.unsettled.insert((key.account, case)),
@@ -331,8 +331,7 @@ impl Ledger {
             return Some(*case);
         }
         let case = begins.then(|| self.new_case(batch.account, batch.arrived))?;
-        self.keys.insert(trace, case);
-        self.case_mut(case).into_iter().for_each(|known| known.keys.push(trace));
+        self.add_key(trace, case);
         Some(case)
     }
 
@@ -362,7 +361,7 @@ impl Ledger {
         let cases = &self.cases;
         let mut old = Vec::new();
         self.order.expire(|number, ()| {
-            let touched = cases.get(*number as usize).and_then(Option::as_ref).map_or(0, KeptCase::touched);
+            let touched = cases.get(*number as usize).and_then(Option::as_ref).map_or(0, |kept| kept.case().touched);
             let is_old = touched.saturating_add(KEEP) <= now;
             if is_old {
                 old.push(*number);
@@ -378,20 +377,19 @@ impl Ledger {
         for _ in 0..count.min(self.in_use.len()) {
             let Some(number) = self.in_use.pop_front() else { break };
             let kept = self.cases.get_mut(number as usize).and_then(Option::as_mut);
-            let Some(case @ KeptCase::InUse(_)) = kept else { continue };
-            if case.touched().saturating_add(REST_AFTER) <= now {
-                case.rest();
+            let Some(kept) = kept.filter(|kept| kept.is_in_use()) else { continue };
+            if kept.case().touched.saturating_add(REST_AFTER) <= now {
+                kept.rest();
             }
-            self.in_use.extend(matches!(case, KeptCase::InUse(_)).then_some(number));
+            self.in_use.extend(kept.is_in_use().then_some(number));
         }
     }
 
     /// Bytes of each case at rest; `None` of one in use.
     #[cfg(test)]
     pub(crate) fn case_sizes(&self) -> Vec<Option<usize>> {
-        let kept = self.cases.iter().flatten();
-        let at_rest = |kept: &KeptCase| matches!(kept, KeptCase::AtRest(_)).then(|| kept.stored().map(|it| it.len()));
-        kept.map(|kept| at_rest(kept).flatten()).collect()
+        let size = |kept: &KeptCase| kept.stored().filter(|_| !kept.is_in_use()).map(|stored| stored.len());
+        self.cases.iter().flatten().map(size).collect()
     }
 
     /// The committed state, for a checkpoint. One case at a time, so that it holds no second copy of the ledger.
@@ -399,8 +397,7 @@ impl Ledger {
         out.push(SAVED_VERSION);
         out.extend_from_slice(&self.worker.to_le_bytes());
         for (number, ()) in self.order.iter() {
-            let case = self.cases.get(*number as usize).and_then(Option::as_ref).and_then(KeptCase::stored);
-            let stored = case.unwrap_or_default();
+            let stored = self.kept(*number).and_then(KeptCase::stored).unwrap_or_default();
             out.extend_from_slice(&u32::try_from(stored.len()).unwrap_or(0).to_le_bytes());
             out.extend_from_slice(&stored);
         }
@@ -420,18 +417,20 @@ impl Ledger {
             if case.is_empty() {
                 continue;
             }
-            let Some(case) = kept_case::restore(case) else {
+            let Some((account, case)) = kept_case::restore(case) else {
                 is_whole = false;
                 break;
             };
-            let (account, touched, weight) = (case.account, case.touched, case.weight());
+            let (touched, weight) = (case.touched, case.weight());
             let number = self.new_case(account, touched);
             for entry in case.entries() {
                 self.add_keys(&entry.record, number, account);
             }
             for trace in case.traces() {
                 let key = self.key(KeyKind::Trace, &(account, trace));
-                self.keys.entry(key).or_insert(number);
+                if !self.keys.contains_key(&key) {
+                    self.add_key(key, number);
+                }
             }
             if let Some(known) = self.case_mut(number) {
                 known.absorb(case);
@@ -546,12 +545,14 @@ impl Ledger {
         }
         keys.extend(record.has_twin().then(|| self.key(KeyKind::Twin, &record.twin)));
         keys.extend(self.size_keys(record, account).map(|[own, _]| own));
-        for key in keys {
-            if self.keys.insert(key, case) != Some(case)
-                && let Some(known) = self.case_mut(case)
-            {
-                known.keys.push(key);
-            }
+        keys.into_iter().for_each(|key| self.add_key(key, case));
+    }
+
+    fn add_key(&mut self, key: u64, case: u32) {
+        if self.keys.insert(key, case) != Some(case)
+            && let Some(kept) = self.kept_mut(case)
+        {
+            kept.keys.push(key);
         }
     }
 
@@ -561,11 +562,10 @@ impl Ledger {
 
     fn new_case(&mut self, account: AccountHash, now: u64) -> u32 {
         let number = self.free.pop().unwrap_or(u32::try_from(self.cases.len()).unwrap_or(u32::MAX));
-        let mut case = Box::<Case>::default();
-        (case.account, case.touched) = (account, now);
+        let kept = Some(KeptCase::new(account, now));
         match self.cases.get_mut(number as usize) {
-            Some(slot) => *slot = Some(KeptCase::InUse(case)),
-            None => self.cases.push(Some(KeptCase::InUse(case))),
+            Some(slot) => *slot = kept,
+            None => self.cases.push(kept),
         }
         self.in_use.push_back(number);
         number
@@ -587,36 +587,44 @@ impl Ledger {
             })
             .collect();
         for number in others {
-            let taken = self.cases.get_mut(number as usize).and_then(Option::take);
-            let Some(case) = taken.and_then(KeptCase::into_case) else { continue };
-            for key in &case.keys {
+            let Some(kept) = self.cases.get_mut(number as usize).and_then(Option::take) else { continue };
+            for key in &kept.keys {
                 // a newer case may stand for it by now
                 self.keys.entry(*key).and_modify(|known| *known = if *known == number { target } else { *known });
             }
             self.order.remove(&number);
             self.free.push(number);
-            self.unsettled.remove(&(case.account, number));
+            self.unsettled.remove(&(kept.account, number));
             if let Some(known) = self.case_mut(target) {
-                known.absorb(case);
+                known.absorb(kept.case().into_owned());
             }
+            self.kept_mut(target).into_iter().for_each(|target| target.keys.extend(&kept.keys));
         }
         target
     }
 
+    fn kept(&self, number: u32) -> Option<&KeptCase> {
+        self.cases.get(number as usize)?.as_ref()
+    }
+
+    fn kept_mut(&mut self, number: u32) -> Option<&mut KeptCase> {
+        self.cases.get_mut(number as usize)?.as_mut()
+    }
+
     fn case(&self, number: u32) -> Option<Cow<'_, Case>> {
-        self.cases.get(number as usize)?.as_ref()?.case()
+        self.kept(number).map(KeptCase::case)
     }
 
     /// The case, in use from now on.
     fn case_mut(&mut self, number: u32) -> Option<&mut Case> {
-        let case = self.cases.get_mut(number as usize)?.as_mut()?;
-        self.in_use.extend(matches!(case, KeptCase::AtRest(_)).then_some(number));
-        case.in_use()
+        let kept = self.cases.get_mut(number as usize)?.as_mut()?;
+        self.in_use.extend((!kept.is_in_use()).then_some(number));
+        kept.in_use()
     }
 
     /// Number of a case's records.
     fn records(&self, number: u32) -> usize {
-        self.cases.get(number as usize).and_then(Option::as_ref).map_or(0, KeptCase::records)
+        self.kept(number).map_or(0, KeptCase::records)
     }
 
     /// Records that a case changed, and drops the oldest ones of the largest account if there are too many.
@@ -628,14 +636,14 @@ impl Ledger {
 
     fn drop_case(&mut self, number: u32) {
         let Some(case) = self.cases.get_mut(number as usize).and_then(Option::take) else { return };
-        for key in case.keys() {
+        for key in &case.keys {
             if self.keys.get(key) == Some(&number) {
                 self.keys.remove(key);
             }
         }
         self.forgotten += case.records() as u64;
         self.free.push(number);
-        self.unsettled.remove(&(case.account(), number));
+        self.unsettled.remove(&(case.account, number));
     }
 }
 
