@@ -39,7 +39,7 @@ fleet:
 # fleet-sim, leak, fuzz. Other parts: `fleet` (a real Kafka cluster), `backends` (all back ends that can run here),
 # `sdks` (the official SDKs, Go's and Java's too), `alerts` (SigNoz's form of the rules too; starts anew each time),
 # `release` (the production build), `reproducible` (two builds are equal), `fips` (all tests with the FIPS module),
-# `image` (the Dockerfile's steps without an engine), `advisories` (known vulnerabilities; needs the network), `speed`
+# `image` (the Dockerfile's steps without an engine), `advisories` (`cargo deny`; needs the network), `book`, `speed`
 # (the limits of the benches), `whole` (a gateway's processor time per span), `instructions` (instructions per byte of
 # the redaction rules and per span),
 # `alone` (each crate compiles without the others).

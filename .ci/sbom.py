@@ -39,9 +39,9 @@ def host():
     return re.search(r"^host: (.*)$", said, re.M).group(1)
 
 
-def tree(target, features, edges):
-    """(name, version) of the crates that a build of the binary takes: `cargo metadata` joins the features of tests to them."""
-    command = ["cargo", "tree", "--locked", "-p", "tollgate", "-e", edges, "--target", target, "--prefix", "none", "-f", "{p}"]
+def tree(target, features, edges, scope=("-p", "tollgate")):
+    """(name, version) of the crates that a build takes, of the binary by default: `cargo metadata` joins the features of tests to them."""
+    command = ["cargo", "tree", "--locked", *scope, "-e", edges, "--target", target, "--prefix", "none", "-f", "{p}"]
     if features:
         command += ["--features", features]
     lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()

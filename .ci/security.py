@@ -2,17 +2,20 @@
 
 - dependencies.md has a row for each crate that a manifest of the shipped workspace names, and for each crate behind
   them of certain categories; no row for others; and the owner of each crate's repository.
+- deny.toml: the licences, bans and sources of every crate, tests' too. `cargo deny` itself, whose build takes minutes, and
+  which reads licence texts, is a part of `just nightly advisories`.
 - threat-model.md: each row of the table names tests, or `none` and a reason, and each named test exists.
 
 Each check is first run on a page that breaks it.
 """
 import re
 import sys
+import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sbom import ROOT, Graph, host  # noqa: E402
+from sbom import ROOT, Graph, host, tree  # noqa: E402
 
 # of crates.io; AWS's crates have none
 WATCHED = {"cryptography", "compression", "network-programming", "web-programming", "web-programming::http-server", "parser-implementations",
@@ -60,6 +63,31 @@ def dependency_problems(page, graph):
     return problems
 
 
+def is_allowed(licence, allowed):
+    """Whether an SPDX expression can be met by the allowed licences; old manifests write `/` for OR."""
+    word = lambda found: {"OR": "or", "AND": "and"}.get(found[0], str(found[0] in allowed))  # noqa: E731
+    meant = re.sub(r"[\w.+-]+(?: WITH [\w.+-]+)?", word, licence.replace("/", " OR "))
+    return bool(re.fullmatch(r"(?:True|False|or|and|[() ])+", meant)) and eval(meant)
+
+
+def policy_problems(policy, graph):
+    every = graph.named(tree(host(), "kafka", "normal,build,dev", ("--workspace",)))
+    used, problems = [graph.packages[one] for one in every], []
+    for package in used:
+        name = f"{package['name']} {package['version']}"
+        if package["id"] in graph.members:
+            problems += [f"{name}: {to['name']} without a version" for to in package["dependencies"] if to["source"] and to["req"] == "*"]
+        elif package["source"] != "registry+https://github.com/rust-lang/crates.io-index":
+            problems.append(f"{name} comes from {package['source']}")
+        elif not is_allowed(package["license"] or "none", policy["licenses"]["allow"]):
+            problems.append(f"{name}: its licence is not allowed: {package['license']}")
+    for ban in policy["bans"]["deny"]:
+        count = sum(package["name"] == ban["crate"] for package in used)
+        if count > ("deny-multiple-versions" in ban):
+            problems.append(f"{ban['crate']}: {ban.get('reason', f'{count} versions')}")
+    return problems
+
+
 def known_tests():
     """`crate::name` of each Rust test, `it::name` of the root's."""
     found = set()
@@ -103,10 +131,14 @@ def main():
     dependencies, threats = ((ROOT / "docs/security" / name).read_text() for name in ("dependencies.md", "threat-model.md"))
     problems = [f"docs/security/dependencies.md: {one}" for one in dependency_problems(dependencies, graph)]
     problems += [f"docs/security/threat-model.md: {one}" for one in threat_problems(threats, tests)]
+    policy = (ROOT / "deny.toml").read_text()
+    problems += [f"deny.toml: {one}" for one in policy_problems(tomllib.loads(policy), graph)]
     if problems:
         sys.exit("\n".join(problems))
     for old, new in (("`rustls`, ", ""), ("`tokio-rs`", "`somebody`"), ("`strsim`", "`strsim`, `left-pad`"), ("`aes-gcm`, ", "")):
         assert dependency_problems(dependencies.replace(old, new, 1), graph), f"{old} can be changed unseen"
+    for old, new in (('"MIT",', ""), ('"openssl"', '"serde"'), ('"tokio"', '"syn"')):
+        assert policy_problems(tomllib.loads(policy.replace(old, new, 1)), graph), f"deny.toml: {old} can be changed unseen"
     first = rows(threats, "Who could do what")[0]
     for old, new in ((names(first[4])[0], "vault::no_such_test"), (first[4], "none"), (f" | {first[3]}", " | ")):
         assert threat_problems(threats.replace(old, new, 1), tests), f"{old} can be changed unseen"

@@ -46,7 +46,9 @@
 #   reproducible  the release, built twice in different folders and settings, is the same byte for byte; goes on after an interruption
 #   fips        all tests with the FIPS module of AWS-LC; once
 #   image       all steps of the Dockerfile, with the build, and a run of its result without a container engine; once
-#   advisories  Cargo.lock against the RustSec database. Needs the network; once
+#   advisories  `cargo deny`: licences, bans and sources, then Cargo.lock against the RustSec database. Needs the network;
+#               once
+#   book        mdBook builds docs/, and every link of the result leads somewhere; once
 #   alone       each crate and its tests compile without the others, whose features cargo would join; once
 #   rules       the sets of tests/peers/rules are those of before, counted as `redact --score` does, and something of each
 #               class is found; prints the figures. Once
@@ -56,7 +58,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|attack|fleet-sim|alerts|agents|backends|sdks|leak|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|fips|image|advisories|alone|rules|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|attack|fleet-sim|alerts|agents|backends|sdks|leak|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|fips|image|advisories|book|alone|rules|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -182,8 +184,13 @@ case $part in
     timeout "$((minutes * 60))" python3 .ci/dockerfile.py || { code=$?; echo "nightly: image: failed, or out of time ($code)" >&2; exit "$code"; } ;;
   advisories)
     command -v cargo-deny >/dev/null || CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny --debug --locked --version 0.20.2
+    cargo deny --locked --features kafka check bans licenses sources
     timeout 120 cargo deny fetch db || { echo "nightly: advisories: NOT CHECKED: the RustSec database (github.com/RustSec/advisory-db) can't be fetched from here" >&2; exit 1; }
     cargo deny --locked --features kafka check advisories ;;
+  book) # the version is fixed, so that a new mdBook changes no ids or links in an unrelated change
+    command -v mdbook >/dev/null || CARGO_PROFILE_DEV_DEBUG=0 cargo install mdbook --debug --locked --no-default-features --version 0.5.4
+    mdbook build
+    python3 .ci/book_links.py target/book ;;
   alone)
     for crate in crates/*/; do cargo check --locked -p "$(basename "$crate")" --tests || { echo "nightly: alone: failed: cargo check -p $(basename "$crate") --tests" >&2; exit 1; }; done ;;
   rules)
