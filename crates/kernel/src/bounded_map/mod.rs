@@ -141,11 +141,6 @@ impl<K: Hash + Eq, V, const LIMIT: usize> BoundedMap<K, V, LIMIT> {
         self.find(key).is_some()
     }
 
-    /// Number of writes to the map since this key was written; `None`: the map does not have it.
-    pub fn writes_since<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<u64> {
-        self.slots.get(self.find(key)? as usize).map(|slot| self.writes - slot.written)
-    }
-
     /// Writes an entry of weight 1 that no account pays for. Returns the evicted entries.
     pub fn insert(&mut self, key: K, value: V) -> Vec<(K, V)> {
         self.insert_for(AccountHash::NONE, key, value, 1)
