@@ -251,6 +251,7 @@ case $part in
     [ -z "${TOLLGATE_UPDATE:-}" ] || mv "$now" "$stored"
     exit $((code | span_code)) ;;
   whole)
+    cargo test --locked -p benches --lib # the shapes of their loads
     cargo build --release --locked --bin tollgate
     cargo bench --locked -p benches --bench whole -- --gates
     exit ;;
