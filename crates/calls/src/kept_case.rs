@@ -1,5 +1,5 @@
-//! [`KeptCase`]: a case in the ledger's memory. One that did not change for a while is kept in its stored form, that of a
-//! checkpoint, which takes a quarter of the memory: most numbers of a record are small or zero.
+//! [`KeptCase`]: a case in the ledger's memory. One that did not change for a while is kept in its stored form (that of
+//! a checkpoint), which takes a quarter of the memory: most numbers of a record are small or zero.
 
 use std::borrow::Cow;
 
