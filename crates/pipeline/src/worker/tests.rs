@@ -215,3 +215,29 @@ fn a_record_names_its_batch() {
         assert_ne!(id("acme", "kafka", "in/0/7"), id(other.0, other.1, other.2));
     }
 }
+
+/// Equal requests have one digest. One that differs in any byte, however long, or in account, receiver, signal or
+/// sender has another one.
+#[test]
+fn only_equal_requests_have_equal_digests() {
+    let none = ClientIdentity::Unverified;
+    let somebody = VerifiedIdentity { user: Some("u".into()), ..VerifiedIdentity::default() }.into();
+    for length in [0, 1, 15, 16, 17, 4096, 100_001] {
+        let wire = vec![7_u8; length];
+        let own = fingerprint(("a", &none), "otlp", Signal::Traces, &wire);
+        assert_eq!(own, fingerprint(("a", &none), "otlp", Signal::Traces, &wire.clone()));
+        let others = [
+            fingerprint(("b", &none), "otlp", Signal::Traces, &wire),
+            fingerprint(("a", &somebody), "otlp", Signal::Traces, &wire),
+            fingerprint(("a", &none), "otlp/2", Signal::Traces, &wire),
+            fingerprint(("a", &none), "otlp", Signal::Logs, &wire),
+            fingerprint(("a", &none), "otlp", Signal::Traces, &[&wire[..], &[0]].concat()),
+        ];
+        assert!(others.iter().all(|other| *other != own), "{length}");
+        for at in [0, length / 2, length.saturating_sub(1)].into_iter().filter(|_| length > 0) {
+            let mut changed = wire.clone();
+            changed[at] ^= 1;
+            assert_ne!(own, fingerprint(("a", &none), "otlp", Signal::Traces, &changed), "{length}, {at}");
+        }
+    }
+}
