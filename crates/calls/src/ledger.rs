@@ -6,7 +6,6 @@
 //! batches. Each has a number, made from its first batch. If several charged one call, the one with the largest number
 //! corrects; if it has not within one to two minutes, another one does.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::BuildHasher as _;
 
@@ -336,18 +335,18 @@ impl Ledger {
     }
 
     /// Whether a record of this trace reports tokens.
-    pub fn has_tokens_in(&self, account: &str, trace: &[u8]) -> bool {
+    pub fn has_tokens_in(&mut self, account: &str, trace: &[u8]) -> bool {
         let Ok(trace) = <[u8; 16]>::try_from(trace) else { return false };
         let number = self.keys.get(&self.key(KeyKind::Trace, &(AccountHash::from(account), trace)));
-        let case = number.and_then(|number| self.case(*number));
+        let case = number.copied().and_then(|number| self.case_mut(number));
         let has_tokens = |record: &CallRecord| record.trace == trace && record.units.iter().any(|count| *count > 0);
         case.is_some_and(|case| case.entries().iter().any(|entry| has_tokens(&entry.record)))
     }
 
     /// Whether the call of this record was charged, or counted as unpriced.
-    pub fn is_counted(&self, id: &[u8; 16]) -> bool {
+    pub fn is_counted(&mut self, id: &[u8; 16]) -> bool {
         let number = self.keys.get(&self.key(KeyKind::Record, id));
-        let Some(case) = number.and_then(|number| self.case(*number)) else { return false };
+        let Some(case) = number.copied().and_then(|number| self.case_mut(number)) else { return false };
         let Some(own) = case.position(id).and_then(|at| case.entries().get(at)) else { return false };
         // without a decision, because many may ask at once: records of its answer, or of its size
         let is_same = |other: &CallRecord| {
@@ -447,10 +446,10 @@ impl Ledger {
     }
 
     /// Whether a charge of the case needs a correction, by this worker or another one.
-    fn owes(&self, number: u32) -> bool {
-        let Some(case) = self.case(number) else { return false };
-        let decision = decide(&case);
-        let accounts = CallAccount::of_case(&case, &decision);
+    fn owes(&mut self, number: u32) -> bool {
+        let Some(case) = self.case_mut(number) else { return false };
+        let decision = decide(case);
+        let accounts = CallAccount::of_case(case, &decision);
         decision.calls.iter().zip(&accounts).any(|(call, account)| call.due.is_some_and(|due| due != account.paid))
     }
 
@@ -484,10 +483,11 @@ impl Ledger {
             if let Some([_, other]) = self.size_keys(record, batch.account) {
                 let case = self.keys.get(&other).copied();
                 let is_beside = |case: &u32| {
-                    let known = self.case(*case);
+                    let known = self.case_mut(*case);
                     known.is_some_and(|known| known.entries().iter().any(|entry| record.is_beside(&entry.record)))
                 };
-                case.filter(is_beside).into_iter().for_each(|_| _ = look(other));
+                let beside = case.filter(is_beside);
+                found.extend(beside.filter(|case| !found.contains(case)));
             }
         }
         if own.is_none() {
@@ -611,11 +611,7 @@ impl Ledger {
         self.cases.get_mut(number as usize)?.as_mut()
     }
 
-    fn case(&self, number: u32) -> Option<Cow<'_, Case>> {
-        self.kept(number).map(KeptCase::case)
-    }
-
-    /// The case, in use from now on.
+    /// The case, in use from now on, so that many questions in turn read it once.
     fn case_mut(&mut self, number: u32) -> Option<&mut Case> {
         let kept = self.cases.get_mut(number as usize)?.as_mut()?;
         self.in_use.extend((!kept.is_in_use()).then_some(number));
