@@ -1,4 +1,4 @@
-//! What an agent or proxy is answered.
+//! The form of an answer to an agent or proxy; `ledger` decides it.
 
 use crate::record::BudgetRecord;
 use crate::words::{Measure, Verdict};

@@ -1,4 +1,4 @@
-//! [`BudgetDesk`]: whom receivers, pages and grants ask.
+//! [`BudgetDesk`]: whom receivers, pages and grants ask. `tracker` implements it, `Ledger::answer` decides.
 
 use std::sync::Arc;
 
